@@ -1,20 +1,64 @@
 # `make demo` and `make test` set up all they need: a .venv with the versions of constraints.txt.
-PYTHON ?= python3
+
+# Any Python from 3.11 on; 3.11 first, for the constraints were tested together on it.
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The real folders: ai_econ_jax/agents, envs and launch are links to three of them.
+CODE := ai_econ_jax agents envs launch benchmarks
+PYTEST := $(BIN)/python -m pytest
 
-.PHONY: setup demo test test-all lint bench results clean
+.PHONY: help setup demo test test-all lint format bench results clean
+
+help:
+	@echo 'make demo      two-level learning on the one-step economy, into runs/demo (minutes)'
+	@echo 'make test      lint and the fast tests'
+	@echo 'make test-all  lint and every test, the slow ones too'
+	@echo 'make lint      ruff and mypy; make format mends what ruff can'
+	@echo 'make bench     training speed beside a published PPO'
+	@echo 'make results   everything that the README quotes'
+	@echo 'make setup     the .venv alone; make clean removes it and all that was computed'
 
 setup: $(STAMP)
 
+# setuptools comes first and builds the package without isolation, so that its version is pinned too.
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "ai_econ_jax needs Python 3.11 or newer; set PYTHON=...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
-	touch $(STAMP)
+	@test -n '$(PYTHON)' || { echo 'setup: no Python 3.11 or newer found; install one, or name it: make setup PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'setup: $(PYTHON) does not run or is older than Python 3.11; name another: make setup PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); '$(PYTHON)' -m venv $(VENV); } || { rm -rf $(VENV); echo 'setup: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu, install python3-venv' >&2; exit 1; }
+	@echo 'setup: installing into $(VENV); the first time takes minutes'
+	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'setuptools>=77' \
+	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[test]'; } || { echo 'setup: pip failed, see above; it fetches packages, so it needs the network' >&2; exit 1; }
+	@touch $(STAMP)
+
+demo: setup
+	$(BIN)/ai-econ ai_economist --scenario=one_step --mode=compare --preset=quick --workdir=runs/demo
 
 lint: setup
-	$(BIN)/ruff check ai_econ_jax agents envs launch tests benchmarks
-	$(BIN)/ruff format --check ai_econ_jax agents envs launch tests benchmarks
-	$(BIN)/mypy ai_econ_jax agents envs launch
+	$(BIN)/python -m ruff check $(CODE) tests
+	$(BIN)/python -m ruff format --check $(CODE) tests
+	$(BIN)/python -m mypy $(CODE)
+
+format: setup
+	$(BIN)/python -m ruff check --fix $(CODE) tests
+	$(BIN)/python -m ruff format $(CODE) tests
+
+test: lint
+	$(PYTEST) -m 'not slow'
+
+test-all: lint
+	$(PYTEST)
+
+bench: setup
+	$(BIN)/python benchmarks/ppo_speed.py
+
+results: setup
+	mkdir -p runs/results
+	$(BIN)/python benchmarks/ppo_speed.py --json=runs/results/ppo_speed.json
+	$(BIN)/ai-econ ai_economist --scenario=one_step --mode=compare --workdir=runs/results/one_step
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist ai_econ_jax.egg-info
