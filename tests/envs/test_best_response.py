@@ -25,11 +25,7 @@ schedules = st.lists(
     max_size=7,
 ).map(np.array)
 
-
-@pytest.fixture(autouse=True, scope="module")
-def x64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def isoelastic_r1(labor_cost=1.2, **changes):
@@ -87,7 +83,7 @@ def test_us_federal_hours_of_r1_are_the_same_in_float32():
     np.testing.assert_array_equal(hours(True), [32, 35, 43, 57])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     rates=schedules,
     skills=st.lists(st.sampled_from([0.5, 1.0, 1.25, 1.1, 2.2, 2.9]), min_size=4, max_size=4),
@@ -140,7 +136,7 @@ def test_first_best_takes_rounding_for_a_tie_and_nothing_more():
         assert first_best(values.at[2].set(50.001), axis=0) == 2
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(rates=schedules)
 def test_nobody_gains_by_leaving_the_isoelastic_equilibrium(rates):
     params = isoelastic_r1(labor_cost=0.8)
@@ -198,7 +194,7 @@ def test_responses_vmap_over_schedules_and_economies(utility):
         np.testing.assert_array_equal(batch[i, j], compiled(costs[i], rates[j]))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     hours=st.lists(st.integers(0, 100), min_size=4, max_size=4).map(np.array),
     rates=schedules,

@@ -35,11 +35,7 @@ OFFICIAL_US = np.array(
 incomes = st.floats(-50, 1000, allow_subnormal=False)
 schedules = st.lists(st.floats(0, 1, allow_subnormal=False), min_size=7, max_size=7).map(np.array)
 
-
-@pytest.fixture(autouse=True, scope="module")
-def x64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def tax_by_loop(income, rates, cutoffs):
@@ -61,14 +57,14 @@ def test_us_federal_tax_and_marginal_rate_are_the_official_ones(compiled):
     np.testing.assert_array_equal(compiled(brackets.marginal_rate)(income, schedule, CUTOFFS), rate)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(income=incomes, rates=schedules)
 def test_tax_due_equals_a_loop_over_brackets(income, rates):
     expected = tax_by_loop(income, rates, CUTOFFS)
     np.testing.assert_allclose(brackets.tax_due(income, rates, CUTOFFS), expected, atol=1e-9)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(income=incomes, step=st.floats(0, 100, allow_subnormal=False), rates=schedules)
 def test_more_income_never_leaves_less_and_never_pays_less_tax(income, step, rates):
     tax = brackets.tax_due(jnp.array([income, income + step]), rates, CUTOFFS)
@@ -76,7 +72,7 @@ def test_more_income_never_leaves_less_and_never_pays_less_tax(income, step, rat
     assert tax[1] - tax[0] <= step + 1e-9
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(income=st.floats(0, 1000, allow_subnormal=False), rates=schedules)
 def test_marginal_rate_is_the_slope_of_tax_due_to_the_right(income, rates):
     step = 1e-4

@@ -16,11 +16,7 @@ INVERSE, PRODUCT = "inverse_income_utility", "equality_times_productivity"
 
 equilibrium = jax.jit(economy.equilibrium)
 
-
-@pytest.fixture(autouse=True, scope="module")
-def x64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 @pytest.fixture(scope="module")

@@ -34,12 +34,7 @@ OFFICIAL_RATES = [
     ("F4", 0.5, [0.011412, 0.041246, 0.091270, 0.098917, 0.066149, 0.145785, 0.248473]),
 ]
 
-
-@pytest.fixture(autouse=True, scope="module")
-def x64():
-    with jax.enable_x64(True):
-        yield
-
+pytestmark = pytest.mark.usefixtures("x64")
 
 fit_elasticity = jax.jit(saez.fit_elasticity)
 merge_bins = jax.jit(saez.merge_bins)
@@ -118,7 +113,7 @@ def test_uniform_weights_tax_nobody_except_through_empty_bins(name, expected):
     np.testing.assert_allclose(rates, expected, atol=2e-6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     incomes=st.lists(
         st.one_of(
@@ -159,7 +154,7 @@ def test_float32_gives_the_official_rates():
             np.testing.assert_allclose(rates, expected, atol=1e-5)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     rates=st.lists(st.floats(0, 1, allow_subnormal=False), min_size=101, max_size=101).map(np.array)
 )

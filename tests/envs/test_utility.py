@@ -9,11 +9,7 @@ from hypothesis import strategies as st
 
 from ai_econ_jax.envs.economy import utility
 
-
-@pytest.fixture(autouse=True, scope="module")
-def x64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 @pytest.mark.parametrize("compiled", [lambda f: f, jax.jit], ids=["plain", "jit"])
@@ -54,7 +50,7 @@ def test_eta_can_be_vmapped_through_one():
     np.testing.assert_allclose(values, [9, 2 * (np.sqrt(10) - 1), np.log(10)], rtol=1e-12)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     coin=st.floats(0, 1e4, allow_subnormal=False),
     extra=st.floats(0.01, 100),

@@ -11,11 +11,7 @@ from ai_econ_jax.envs.economy import welfare
 
 coins = st.lists(st.floats(0.01, 1e4), min_size=5, max_size=5).map(np.array)
 
-
-@pytest.fixture(autouse=True, scope="module")
-def x64():
-    with jax.enable_x64(True):
-        yield
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def pairwise_gini(coin):
@@ -69,7 +65,7 @@ def test_nobody_owning_anything_is_equal_except_in_the_foundation_formula_for_ma
     assert welfare.gini(jnp.zeros(31), "exact") == 0
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(coin=coins, scale=st.floats(0.5, 100))
 def test_gini_equals_pairwise_differences_and_ignores_scale_and_order(coin, scale):
     gini = welfare.gini(coin)
