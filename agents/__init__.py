@@ -1,0 +1,1 @@
+"""Learners: ``init`` and ``update`` as pure functions, one folder per system."""

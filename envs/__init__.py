@@ -1,0 +1,1 @@
+"""Decision problems and their data: pure ``reset`` and ``step``. Knows nothing of learning."""

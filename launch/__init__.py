@@ -1,0 +1,1 @@
+"""One command per system: flags to config to agents to a work directory. No algorithm in here."""
