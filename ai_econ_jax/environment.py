@@ -1,7 +1,7 @@
 """The environment contract, and the auto-reset wrapper.
 
-An environment is a small immutable object with pure methods. ``params`` is a pytree, so one compiled
-program can be vmapped over economies, skill distributions or tax policies::
+An environment is a small immutable object with pure methods. ``params`` is a pytree, so one
+compiled program can be vmapped over economies, skill distributions or tax policies::
 
     state, timestep = environment.reset(key, params)
     state, timestep = environment.step(key, state, action, params)
@@ -26,7 +26,8 @@ class TimeStep:
 
     ``final_observation`` is the observation of the state that the step led to. It differs from
     ``observation`` only behind :class:`AutoReset` and only where an episode ended: there
-    ``observation`` already belongs to the next episode. Bootstrapping through a truncation needs it.
+    ``observation`` already belongs to the next episode. Bootstrapping through a truncation needs
+    it.
     """
 
     observation: Any
@@ -84,7 +85,8 @@ class Environment(Protocol):
 class AutoReset:
     """Starts the next episode in the step that ends one. Costs one ``reset`` per step.
 
-    Under vmap both branches of a condition run anyway, so the reset is always computed and selected.
+    Under vmap both branches of a condition run anyway, so the reset is always computed, then
+    selected.
     """
 
     environment: Environment
@@ -102,7 +104,8 @@ class AutoReset:
         def select(after_reset: Any, after_step: Any) -> Any:
             return jax.tree.map(lambda a, b: jnp.where(ended.done, a, b), after_reset, after_step)
 
-        return select(reset_state, state), ended.replace(
+        return select(reset_state, state), dataclasses.replace(
+            ended,
             observation=select(reset.observation, ended.observation),
             final_observation=ended.observation,
         )

@@ -52,7 +52,11 @@ class ActorCritic(nn.Module):
 
     def __call__(self, observation: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Return logits ``f32[..., num_logits]`` and value ``f32[...]``."""
-        return self.policy(observation), self.value(observation)
+        return self.logits(observation), self.value(observation)
+
+    def logits(self, observation: jax.Array) -> jax.Array:
+        """Return the logits alone, ``f32[..., num_logits]``."""
+        return self.policy(observation)
 
     def value(self, observation: jax.Array) -> jax.Array:
         """Return the value alone, ``f32[...]``."""

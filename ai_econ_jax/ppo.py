@@ -1,7 +1,7 @@
 """Proximal policy optimisation on the core: one policy's update, and a single-actor learner.
 
-Schulman et al. 2017 (arXiv 1707.06347). :func:`update_policy` improves one policy from one batch and
-is what multi-policy systems call once per policy; :func:`make_ppo` closes the loop over one
+Schulman et al. 2017 (arXiv 1707.06347). :func:`update_policy` improves one policy from one batch
+and is what multi-policy systems call once per policy; :func:`make_ppo` closes the loop over one
 environment. Axes: T time, B environments.
 """
 
@@ -231,8 +231,8 @@ def make_ppo(
 
     Args:
       environment: auto-resetting.
-      network: a Flax module; ``apply(params, observation) -> (logits, value)`` and a method
-        ``value`` that returns the value alone.
+      network: a Flax module; ``apply(params, observation) -> (logits, value)``, and methods
+        ``logits`` and ``value`` that return one of the two.
       distribution: ``(logits, observation) -> distrax distribution`` over actions.
       config: static shape of learning.
       num_updates: after which the learning-rate schedule ends.
@@ -266,9 +266,10 @@ def make_ppo(
         key, rollout_key, shuffle_key = jax.random.split(state.key, 3)
 
         def act(keys: jax.Array, carry: Any, observation: Any, first: jax.Array) -> Any:
-            choice, value = apply(params, observation)
+            logits = network.apply(params, observation, method="logits")
+            choice = distribution(logits, observation)
             action, log_prob = jax.vmap(lambda d, k: d.sample_and_log_prob(seed=k))(choice, keys)
-            return carry, action, (log_prob, value)
+            return carry, action, log_prob
 
         environments, trajectory = rollout(
             rollout_key,
@@ -280,7 +281,8 @@ def make_ppo(
             keep_final_observation=True,
             axis_name=axis_name,
         )
-        log_prob, value = trajectory.extras
+        # The critic is not needed to act: two large batches are faster than T small ones.
+        value = network.apply(params, trajectory.observation, method="value")
         next_value = network.apply(params, trajectory.final_observation, method="value")
         advantage, target = advantages.generalized_advantage_estimation(
             trajectory.reward,
@@ -294,7 +296,7 @@ def make_ppo(
         batch = Batch(
             observation=trajectory.observation,
             action=trajectory.action,
-            log_prob=log_prob,
+            log_prob=trajectory.extras,
             value=value,
             advantage=advantage,
             target=target,
@@ -310,7 +312,8 @@ def make_ppo(
             axis_name,
         )
         metrics |= episode_metrics(trajectory, axis_name)
-        state = state.replace(
+        state = dataclasses.replace(
+            state,
             policy=policy,
             environments=environments,
             key=key,

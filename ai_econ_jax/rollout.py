@@ -1,7 +1,8 @@
-"""Rollouts: a policy and a batch of environments, scanned over time. Axes: T time, B environments.
+"""Rollouts: a policy and a batch of environments, scanned over time.
 
-Randomness is drawn per environment from its *global* index, so the same experience comes out whether
-the batch is on one device or cut into shards over an axis (``axis_name``).
+Randomness is drawn per environment from its *global* index, so the same experience comes out
+whether the batch is on one device or cut into shards over an axis (``axis_name``). Axes: T time,
+B environments.
 """
 
 from __future__ import annotations

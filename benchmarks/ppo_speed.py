@@ -1,8 +1,8 @@
 """Training throughput of our PPO against rejax's, side by side in one run.
 
-gymnax CartPole-v1 at the field's configuration: 4 environments x 128 steps, 4 minibatches x 4 epochs,
-separate 64-64 tanh networks, clip 0.2, GAE(0.99, 0.95). Compilation is excluded; for each number of
-seeds the two take turns and the median of ``--repeats`` rounds counts.
+gymnax CartPole-v1 at the field's configuration: 4 environments x 128 steps, 4 minibatches x 4
+epochs, separate 64-64 tanh networks, clip 0.2, GAE(0.99, 0.95). Compilation is excluded; for each
+number of seeds the two take turns and the median of ``--repeats`` rounds counts.
 
 rejax 0.1.3 differs where its interface leaves no choice: it holds the learning rate constant and
 clips gradients element-wise; both cost it no more than our schedule and global norm cost us.
@@ -102,7 +102,7 @@ def measure(run: Any) -> float:
 
 def main(argv: list[str]) -> None:
     del argv
-    results = {}
+    results: dict[str, float] = {}
     print(f"{'seeds':>5} {'ours steps/s':>14} {'rejax steps/s':>14} {'ratio':>6}")
     for seeds in map(int, FLAGS.seeds):
         num_updates = max(20, FLAGS.updates // seeds)

@@ -1,14 +1,15 @@
 """All tax models on the same seeds, under all welfare functions, beside the exact optimum.
 
-Workers first learn on random schedules (phase 1); then, from there, they adapt to every tax model on
-the same budget, and to a planner that learns, one planner for each welfare function (phase 2). All
-runs of a stage are lanes of one compiled program. Axes: S seeds, M lanes, W welfare functions, N
-workers, B brackets.
+Workers first learn on random schedules (phase 1); then, from there, they adapt to every tax model
+on the same budget, and to a planner that learns, one planner for each welfare function (phase 2).
+All runs of a stage are lanes of one compiled program. Axes: S seeds, M lanes, W welfare functions,
+N workers, B brackets.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ai_econ_jax import loop
+from ai_econ_jax.agents.ai_economist.evaluation import play
 from ai_econ_jax.agents.ai_economist.experiment import (
     WELFARE_NAMES,
     ExperimentConfig,
@@ -26,16 +27,16 @@ from ai_econ_jax.agents.ai_economist.experiment import (
     fixed_schedules,
     seed_keys,
 )
+from ai_econ_jax.agents.ai_economist.training import learn
 from ai_econ_jax.agents.ai_economist.two_level import RoleState, TwoLevel, TwoLevelState
 from ai_econ_jax.envs.one_step_economy import (
     BracketOptimum,
     EconomyParams,
     bracket_optimum,
     equilibrium,
-    outcome_of,
 )
 from ai_econ_jax.envs.one_step_economy.environment import OneStepEconomy, one_step_params
-from ai_econ_jax.workdir import Workdir, read_rows, write_bytes
+from ai_econ_jax.workdir import Workdir, write_bytes
 
 # The rows of the comparison; `flat` and `planner` differ from one welfare function to the next.
 COMPARED = ("free_market", "us_federal", "flat", "saez", "planner")
@@ -100,7 +101,7 @@ def compare(config: ExperimentConfig, workdir: Workdir | None = None) -> Compari
     schedules = fixed_schedules(economy, config.rate_step)
     stages = _Stages(config, economy, workdir)
     workers = stages.learn_workers()
-    states = {
+    states: dict[str, Any] = {
         "planner": stages.learn_planners(workers),
         **stages.adapt_to_schedules(workers, schedules),
     }
@@ -139,8 +140,13 @@ class _Stages:
         phase1 = dataclasses.replace(learning, phase2_updates=0)
         phase2 = dataclasses.replace(learning, phase1_updates=0)
         self.worker_learner = TwoLevel(phase1, self.environment, economy, has_planner=False)
-        self.planner_learner = TwoLevel(phase2, self.environment, economy)
-        self.adapting_learner = TwoLevel(phase2, self.environment, economy, has_planner=False)
+        trained = learning.phase1_updates > 0
+        self.planner_learner = TwoLevel(
+            phase2, self.environment, economy, workers_are_trained=trained
+        )
+        self.adapting_learner = TwoLevel(
+            phase2, self.environment, economy, has_planner=False, workers_are_trained=trained
+        )
         self.rows: dict[str, list[dict[str, Any]]] = {}
 
     def learn_workers(self) -> RoleState | None:
@@ -153,7 +159,7 @@ class _Stages:
         return self._train("phase1", self.worker_learner, state, "utility").workers
 
     def learn_planners(self, workers: RoleState | None) -> list[TwoLevelState]:
-        """Phase 2 with a learning planner: for each welfare function, the final state ``[S, ...]``."""
+        """Phase 2 with a planner that learns: the final state ``[S, ...]`` per welfare function."""
         params = [one_step_params(self.economy, name) for name in WELFARE_NAMES]
         return self._phase2("planner", self.planner_learner, params, workers, "welfare")
 
@@ -199,21 +205,9 @@ class _Stages:
             if workdir.writes:
                 pathlib.Path(workdir.path).mkdir(exist_ok=True)
         print(f"{stage}: {state.num_updates.size} runs x {learner.num_updates} updates", flush=True)
-        rows: list[dict[str, Any]] = []
-        segment = min(self.config.updates_per_segment, learner.num_updates)
-        state = loop.train(
-            jax.vmap(learner.update),
-            state,
-            num_updates=learner.num_updates,
-            updates_per_segment=segment,
-            log_every=next(n for n in range(max(1, segment // 25), 0, -1) if segment % n == 0),
-            workdir=workdir,
-            progress_metric=progress_metric,
-            on_row=rows.append,
+        state, self.rows[stage] = learn(
+            learner, state, self.config.updates_per_segment, workdir, progress_metric
         )
-        if workdir is not None:  # also what was logged before a restart
-            rows = read_rows(workdir.metrics)
-        self.rows[stage] = rows
         return state
 
 
@@ -225,28 +219,23 @@ def _join_metrics(workdir: Workdir, rows: Mapping[str, list[dict[str, Any]]]) ->
 
 def _evaluate(stages: _Stages, lanes: list[TwoLevelState]) -> TaxModelResult:
     """Play greedily in each lane; ``lanes[w]`` is the model made for welfare function w."""
-    learner = stages.planner_learner
-    economy = stages.economy
-
-    @jax.jit
-    @jax.vmap
-    def play(state: TwoLevelState) -> Any:
-        rates = learner.schedule(state)
-        hours = learner.hours(state, rates)
-        return rates, outcome_of(economy, hours, rates), equilibrium(economy, rates).welfare
-
-    results = [jax.device_get(play(lane)) for lane in lanes]
+    one_seed = functools.partial(play, stages.planner_learner, stages.economy)
+    in_lane = jax.jit(jax.vmap(one_seed))
+    results = [jax.device_get(in_lane(lane)) for lane in lanes]
+    outcomes = [result.learned for result in results]
 
     def stack(values: list[Any]) -> np.ndarray:
         return np.stack(values, axis=1).astype(np.float64)
 
     return TaxModelResult(
-        rates=stack([rates for rates, _, _ in results]),
-        hours=stack([outcome.hours for _, outcome, _ in results]),
-        production=stack([outcome.production for _, outcome, _ in results]),
-        coin=stack([outcome.coin for _, outcome, _ in results]),
-        utility=stack([outcome.utility for _, outcome, _ in results]),
-        equality=stack([outcome.equality for _, outcome, _ in results]),
-        welfare=stack([r[1].welfare[name] for r, name in zip(results, WELFARE_NAMES, strict=True)]),
-        exact_welfare=stack([r[2][name] for r, name in zip(results, WELFARE_NAMES, strict=True)]),
+        rates=stack([result.rates for result in results]),
+        hours=stack([outcome.hours for outcome in outcomes]),
+        production=stack([outcome.production for outcome in outcomes]),
+        coin=stack([outcome.coin for outcome in outcomes]),
+        utility=stack([outcome.utility for outcome in outcomes]),
+        equality=stack([outcome.equality for outcome in outcomes]),
+        welfare=stack([o.welfare[w] for o, w in zip(outcomes, WELFARE_NAMES, strict=True)]),
+        exact_welfare=stack(
+            [r.exact.welfare[w] for r, w in zip(results, WELFARE_NAMES, strict=True)]
+        ),
     )

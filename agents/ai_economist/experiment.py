@@ -1,4 +1,4 @@
-"""What an experiment in the one-step economy is: the economy, the tax models, the seeds, learning."""
+"""An experiment in the one-step economy: the economy, the tax models, the seeds, learning."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ def fixed_schedules(economy: EconomyParams, rate_step: float) -> dict[str, np.nd
 
     ``flat/<welfare function>`` is the best flat tax for that function; it and ``saez`` (the mean of
     the iterated official formula) are computed with exact best responses, which favours them.
-    The US schedule is absent where the brackets are not the US ones, ``saez`` where utility gives no
-    elasticity of income.
+    The US schedule is absent where the brackets are not the US ones, ``saez`` where the utility has
+    no elasticity of income.
     """
     num_brackets = economy.num_brackets
     schedules = {"free_market": np.zeros(num_brackets)}

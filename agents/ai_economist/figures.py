@@ -20,9 +20,12 @@ from ai_econ_jax import plotting
 from ai_econ_jax.agents.ai_economist.compare import Comparison
 from ai_econ_jax.agents.ai_economist.experiment import WELFARE_NAMES
 from ai_econ_jax.agents.ai_economist.report import OPTIMUM, TAX_MODEL_TITLES
-from ai_econ_jax.envs.one_step_economy import equilibrium
+from ai_econ_jax.envs.one_step_economy import EconomyParams, Outcome, equilibrium
 from ai_econ_jax.statistics import mean_interval
 from ai_econ_jax.workdir import Workdir
+
+# Keyword arguments of matplotlib.
+Style = dict[str, Any]
 
 COLORS = {
     "free_market": "#8a8a8a",
@@ -156,7 +159,7 @@ def draw_schedules(axes: Axes, comparison: Comparison, goal: str) -> None:
         if end <= everybody_earns or bracket >= comparison.optimum.num_reachable:
             axes.axvspan(left, end, zorder=5, **_NO_EFFECT)  # a veil over the lines
     for name in _SCHEDULES:
-        style = {"color": COLORS[name], "baseline": None}
+        style: Style = {"color": COLORS[name], "baseline": None}
         if name == OPTIMUM:
             rates = 100 * comparison.optimum.rates[goal][:shown]
             axes.stairs(rates, edges, linewidth=1.3, linestyle=(0, (4, 2)), zorder=4, **style)
@@ -164,7 +167,7 @@ def draw_schedules(axes: Axes, comparison: Comparison, goal: str) -> None:
             rates = 100 * comparison.models[name].rates[:, w, :shown]
             width = 2.6 if name == "planner" else 1.5
             axes.stairs(rates.mean(0), edges, linewidth=width, zorder=3, **style)
-            band = {"color": COLORS[name], "alpha": 0.15, "linewidth": 0}
+            band: Style = {"color": COLORS[name], "alpha": 0.15, "linewidth": 0}
             axes.stairs(rates.max(0), edges, baseline=rates.min(0), fill=True, **band)
     ticks = np.sort(incomes[subject].mean(0) if subject == "planner" else incomes[subject])
     axes.plot(ticks, np.full(len(ticks), -4.0), "|", color=COLORS[subject], markersize=7)
@@ -177,7 +180,7 @@ def draw_plane(axes: Axes, comparison: Comparison) -> None:
     frontier = comparison.optimum.frontier
     axes.plot(frontier.productivity, frontier.equality, color=COLORS[OPTIMUM], linewidth=1)
     axes.fill_between(frontier.productivity, frontier.equality, color="#f4f4f4", zorder=0)
-    points = []
+    points: list[Any] = []
     for goal in reversed(GOALS):
         w = WELFARE_NAMES.index(goal)
         filled = goal == next(iter(GOALS))
@@ -298,7 +301,7 @@ def draw_hours(axes: Axes, comparison: Comparison, goal: str) -> None:
                 linestyle="none",
                 elinewidth=1,
             )
-        dashed = {"linestyle": (0, (4, 2)), "zorder": 3} if name == OPTIMUM else {}
+        dashed: Style = {"linestyle": (0, (4, 2)), "zorder": 3} if name == OPTIMUM else {}
         axes.plot(skills[order], exact[order], color=COLORS[name], linewidth=1.2, **dashed)
         ends[name] = exact[order[-1]]
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
@@ -306,7 +309,7 @@ def draw_hours(axes: Axes, comparison: Comparison, goal: str) -> None:
     _end_labels(axes, skills.max(), ends)
 
 
-_NO_EFFECT: Mapping[str, Any] = {
+_NO_EFFECT: Style = {
     "facecolor": (0.96, 0.96, 0.96, 0.75),
     "edgecolor": (0.7, 0.7, 0.7, 0.6),
     "hatch": "////",
@@ -315,19 +318,26 @@ _NO_EFFECT: Mapping[str, Any] = {
 
 
 # From the middle of a label's left side to its point.
-_LEADER: Mapping[str, Any] = {"arrowstyle": "-", "linewidth": 0.6, "alpha": 0.6, "relpos": (0, 0.5)}
+_LEADER: Style = {"arrowstyle": "-", "linewidth": 0.6, "alpha": 0.6, "relpos": (0, 0.5)}
 
 
-def _at_optimum(comparison: Comparison, goal: str) -> Any:
+def _at_optimum(comparison: Comparison, goal: str) -> Outcome:
     """The outcome of the optimal schedule with exact best responses."""
-    rates = np.asarray(comparison.optimum.rates[goal], np.float32)
-    return jax.device_get(equilibrium(comparison.economy, rates))
+    rates = comparison.optimum.rates[goal][None]
+    return jax.tree.map(lambda leaf: leaf[0], _equilibria(comparison.economy, rates))
 
 
 def _best_hours(comparison: Comparison, rates: np.ndarray) -> np.ndarray:
     """Exact best responses ``[S, N]`` to the schedules ``[S, B]``."""
-    respond = jax.vmap(lambda r: equilibrium(comparison.economy, r).hours)
-    return np.asarray(respond(rates.astype(np.float32)))
+    return np.asarray(_equilibria(comparison.economy, rates).hours)
+
+
+def _equilibria(economy: EconomyParams, rates: np.ndarray) -> Outcome:
+    """Outcomes ``[S, ...]`` of exact best responses to the schedules ``[S, B]``."""
+    return jax.device_get(_compiled_equilibria(economy, rates.astype(np.float32)))
+
+
+_compiled_equilibria = jax.jit(jax.vmap(equilibrium, (None, 0)))
 
 
 def _curves(rows: Sequence[Mapping[str, Any]], metric: str) -> tuple[np.ndarray, np.ndarray]:
@@ -385,7 +395,7 @@ def _model_handles(comparison: Comparison, names: Any, lines: bool = False) -> l
     for name in names:
         if name != OPTIMUM and name not in comparison.models:
             continue
-        style: dict[str, Any] = {"color": COLORS[name], "label": TAX_MODEL_TITLES[name]}
+        style: Style = {"color": COLORS[name], "label": TAX_MODEL_TITLES[name]}
         if lines:
             style |= {"linestyle": (0, (4, 2)) if name == OPTIMUM else "-", "linewidth": 2}
         else:
@@ -395,7 +405,7 @@ def _model_handles(comparison: Comparison, names: Any, lines: bool = False) -> l
 
 
 def _goal_handles(comparison: Comparison) -> list[Line2D]:
-    style = {"color": "#555555", "marker": "o", "linestyle": "none"}
+    style: Style = {"color": "#555555", "marker": "o", "linestyle": "none"}
     faces = zip(GOALS.values(), ("#555555", "white"), strict=True)
     made_for = [
         Line2D([], [], markerfacecolor=face, label=f"made for {goal}", **style)
@@ -412,7 +422,7 @@ def _schedule_marks(comparison: Comparison) -> list[Any]:
     subject, where = OPTIMUM, "at the optimum"
     if "planner" in comparison.models:
         subject, where = "planner", "under the planner"
-    income = {"marker": "|", "color": COLORS[subject], "linestyle": "none"}
+    income: Style = {"marker": "|", "color": COLORS[subject], "linestyle": "none"}
     return [
         Patch(**_NO_EFFECT, label="rate changes nothing"),
         Line2D([], [], **income, label=f"incomes {where}"),
@@ -420,9 +430,9 @@ def _schedule_marks(comparison: Comparison) -> list[Any]:
 
 
 def _worker_handles(comparison: Comparison) -> list[Line2D]:
-    style = {"color": "#555555"}
+    style: Style = {"color": "#555555"}
     handles = [Line2D([], [], label="exact best responses", **style)]
     if comparison.rows:
-        mark = {"marker": "o", "linestyle": "none"}
+        mark: Style = {"marker": "o", "linestyle": "none"}
         handles.insert(0, Line2D([], [], label="workers as played", **mark, **style))
     return handles

@@ -8,6 +8,7 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from ai_econ_jax.agents.ai_economist import figures, report, training
@@ -27,7 +28,7 @@ from ai_econ_jax.envs.one_step_economy.optimum import check_searchable
 from ai_econ_jax.statistics import mean_interval
 from ai_econ_jax.workdir import Workdir, write_summary
 
-Figures = dict[str, Any]
+Summary = dict[str, Any]
 
 _MAX_WORKERS_SHOWN = 20
 
@@ -46,7 +47,7 @@ def check(config: ExperimentConfig, mode: str) -> None:
         check_searchable(economy, config.rate_step)
 
 
-def run_compare(config: ExperimentConfig, workdir: Workdir | None) -> Figures:
+def run_compare(config: ExperimentConfig, workdir: Workdir | None) -> Summary:
     """All tax models, learned and exact: tables, CSV files, figures."""
     comparison = compare(config, workdir)
     workers = config.learning.worker_kind
@@ -58,7 +59,7 @@ def run_compare(config: ExperimentConfig, workdir: Workdir | None) -> Figures:
     return report.headline(comparison)
 
 
-def run_optimum(config: ExperimentConfig, workdir: Workdir | None) -> Figures:
+def run_optimum(config: ExperimentConfig, workdir: Workdir | None) -> Summary:
     """The exact side alone: every tax model but the planner, and the optimal rates."""
     comparison = exact_comparison(config)
     print(report.report(comparison, "exact"))
@@ -68,12 +69,12 @@ def run_optimum(config: ExperimentConfig, workdir: Workdir | None) -> Figures:
     if workdir is not None:
         report.write_tables(comparison, workdir, "exact")
         figures.write_figures(comparison, workdir)
-        rates = {f"optimum_rates/{w}": r for w, r in comparison.optimum.rates.items()}
-        write_summary(workdir, report.summary(comparison) | rates)
+        best = {f"optimum_rates/{w}": rates for w, rates in comparison.optimum.rates.items()}
+        write_summary(workdir, report.summary(comparison) | best)
     return {f"optimum/{name}": value for name, value in comparison.optimum.welfare.items()}
 
 
-def run_train(config: ExperimentConfig, workdir: Workdir | None) -> Figures:
+def run_train(config: ExperimentConfig, workdir: Workdir | None) -> Summary:
     """One two-level training, judged by greedy play and by regret."""
     trained = training.train(config, workdir)
     summary = _judge(config, trained, evaluate(trained.learner, trained.economy, trained.states))
@@ -92,7 +93,7 @@ def run_eval(
     *,
     trained_config: ExperimentConfig,
     restored: pathlib.Path,
-) -> Figures:
+) -> Summary:
     """A trained run under ``config.tax``: greedy play and regret; nothing learns.
 
     Args:
@@ -115,7 +116,7 @@ def run_eval(
     return _headline(config, summary)
 
 
-def _judge(config: ExperimentConfig, trained: Trained, played: Play) -> Figures:
+def _judge(config: ExperimentConfig, trained: Trained, played: Play) -> Summary:
     """Prints what happened and returns the flat summary of a trained run."""
     summary = _summary(config, trained, played)
     print(_worker_table(trained.economy, played))
@@ -136,12 +137,12 @@ def _judge(config: ExperimentConfig, trained: Trained, played: Play) -> Figures:
     return summary
 
 
-def _summary(config: ExperimentConfig, trained: Trained, played: Play) -> Figures:
+def _summary(config: ExperimentConfig, trained: Trained, played: Play) -> Summary:
     economy, goal, tax = trained.economy, config.welfare, config.tax
     optimum = _optimum(economy, config.rate_step)
-    free = equilibrium(economy, np.zeros(economy.num_brackets, np.float32)).welfare
+    free = equilibrium(economy, jnp.zeros(economy.num_brackets)).welfare
     losses = regret(trained.learner, economy, trained.states)
-    summary: Figures = {}
+    summary: Summary = {}
     for name in WELFARE_NAMES:
         mean, half_width = mean_interval(played.learned.welfare[name])
         summary |= {
@@ -158,11 +159,11 @@ def _summary(config: ExperimentConfig, trained: Trained, played: Play) -> Figure
         f"gain_min/{goal}/{tax}": float(gain.min()),
         "regret/mean": float(losses.mean()),
         "regret/max": float(losses.max()),
-        "rates": np.mean(played.rates, axis=0),
+        "rates": np.round(np.mean(played.rates, axis=0, dtype=np.float64), 6),
     }
 
 
-def _headline(config: ExperimentConfig, summary: Figures) -> Figures:
+def _headline(config: ExperimentConfig, summary: Summary) -> Summary:
     goal = f"{config.welfare}/{config.tax}"
     keys = [f"welfare/{goal}/mean", f"gain/{goal}", "regret/mean"]
     return {key: summary[key] for key in keys}

@@ -1,9 +1,8 @@
-"""Policies and critics of the one-step economy's workers and planner. Axes: N workers, L hours,
-B brackets.
-"""
+"""Policies and critics of workers in the one-step economy. Axes: L hours, F features."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import flax.linen as nn
@@ -48,8 +47,8 @@ def budget_set(features: jax.Array, economy: EconomyParams) -> BudgetSet:
 class BudgetSetActorCritic(nn.Module):
     """Scores each choice of hours by its budget set, with weights that depend on the observation.
 
-    ``logit(h) = w_1 h + w_2 h^2 + w_3 h^3 + w_4 income(h) + w_5 tax(h)`` with ``h`` the share of the
-    most hours and ``w = w(features)`` a small tower. A plain tower with one output
+    ``logit(h) = w_1 h + w_2 h^2 + w_3 h^3 + w_4 income(h) + w_5 tax(h)`` with ``h`` the share of
+    the most hours and ``w = w(features)`` a small tower. A plain tower with one output
     per hour (``MLPActorCritic``) must rediscover for every schedule where its kinks lie, and stays
     at several percent regret on schedules that it has not seen (BUILD_NOTES.md).
     """
@@ -66,7 +65,8 @@ class BudgetSetActorCritic(nn.Module):
         weights = jnp.split(_LOGIT_GAIN * policy(features), 5, axis=-1)  # each [..., 1]
         hours = jnp.linspace(0.0, 1.0, budget.income.shape[-1])
         terms = (hours, hours**2, hours**3, budget.income, budget.tax)
-        logits = sum(weight * term for weight, term in zip(weights, terms, strict=True))
+        scores = [weight * term for weight, term in zip(weights, terms, strict=True)]
+        logits = functools.reduce(jnp.add, scores)
         return logits, jnp.squeeze(critic(features), axis=-1)
 
 

@@ -95,7 +95,7 @@ def gain_table(comparison: Comparison) -> list[str]:
 
 def summary(comparison: Comparison) -> dict[str, float]:
     """The flat dictionary for ``summary.json``; NaN where a figure is undefined."""
-    figures = {}
+    figures: dict[str, float] = {}
     for w, goal in enumerate(WELFARE_NAMES):
         for name, model in comparison.models.items():
             mean, half_width = mean_interval(model.welfare[:, w])

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from ai_econ_jax import checkpoint, loop
@@ -71,7 +72,7 @@ def train(
             f"nothing learns: workers are exact and tax = {config.tax!r} is a given schedule"
         )
     if welfare_weights is not None:
-        params = params.replace(welfare_weights=_weights(welfare_weights))
+        params = dataclasses.replace(params, welfare_weights=_weights(welfare_weights))
     states = jax.jit(jax.vmap(learner.init, (0, None)))(seed_keys(config), params)
     metric = "welfare" if learner.has_planner else "utility"
     states, rows = learn(learner, states, config.updates_per_segment, workdir, metric)
@@ -88,7 +89,7 @@ def learn(
     """Runs the training loop on lanes that learn side by side.
 
     Returns:
-      The final states, and the rows of metrics, with those from before a restart.
+      The final states, on the host, and the rows of metrics, with those from before a restart.
     """
     rows: list[dict[str, Any]] = []
     segment = min(updates_per_segment, learner.num_updates)
@@ -104,7 +105,7 @@ def learn(
         progress_metric=progress_metric,
         on_row=rows.append,
     )
-    return states, rows if workdir is None else read_rows(workdir.metrics)
+    return _fetch(states), rows if workdir is None else read_rows(workdir.metrics)
 
 
 def restore(directory: pathlib.Path, config: ExperimentConfig) -> Trained:
@@ -122,9 +123,10 @@ def restore(directory: pathlib.Path, config: ExperimentConfig) -> Trained:
     learner, params = _set_up(config)
     init = jax.vmap(learner.init, (0, None))
     template = jax.eval_shape(init, seed_keys(config), params)
-    _, states = checkpoint.restore(directory / "checkpoints", template)
-    in_economy = jax.vmap(lambda state: state.replace(env_params=params))
-    return Trained(learner, params.economy, in_economy(states), read_rows(directory / _METRICS))
+    place = Workdir(directory, writes=False)
+    _, states = checkpoint.restore(place.checkpoints, template)
+    in_economy = jax.vmap(lambda state: dataclasses.replace(state, env_params=params))
+    return Trained(learner, params.economy, in_economy(states), read_rows(place.metrics))
 
 
 def read_config(directory: pathlib.Path) -> ExperimentConfig:
@@ -149,9 +151,6 @@ def read_config(directory: pathlib.Path) -> ExperimentConfig:
     return config_lib.from_dict(ExperimentConfig, record["config"])
 
 
-_METRICS = "metrics.jsonl"
-
-
 def _set_up(config: ExperimentConfig) -> tuple[TwoLevel, OneStepParams]:
     economy = build_economy(config.economy)
     rates = schedule_of(config, economy)
@@ -167,6 +166,21 @@ def _weights(named: Mapping[str, float]) -> jax.Array:
             f"welfare function {min(unknown)!r} is unknown; valid: {', '.join(WELFARE_NAMES)}"
         )
     return jnp.asarray([named.get(name, 0.0) for name in WELFARE_NAMES], jnp.float32)
+
+
+def _fetch(states: TwoLevelState) -> TwoLevelState:
+    """States as host arrays: several processes then go on with them each for itself."""
+    return _map_data(lambda data: data, states)
+
+
+def _map_data(move: Callable[[np.ndarray], Any], states: TwoLevelState) -> TwoLevelState:
+    """Applies ``move`` to every leaf as a host array, to typed keys as their data."""
+
+    def moved(leaf: Any) -> Any:
+        data = move(checkpoint.to_host(leaf))
+        return jax.random.wrap_key_data(data) if checkpoint.is_key(leaf) else data
+
+    return jax.tree.map(moved, states)
 
 
 def _over_devices(
@@ -191,4 +205,9 @@ def _over_devices(
         out_specs=everywhere,
         check_vma=False,
     )
-    return update, jax.device_put(states, NamedSharding(mesh, everywhere))
+    sharding = NamedSharding(mesh, everywhere)
+
+    def put(data: np.ndarray) -> jax.Array:
+        return jax.make_array_from_callback(data.shape, sharding, lambda index: data[index])
+
+    return update, _map_data(put, states)

@@ -1,20 +1,20 @@
 """Two-level PPO in the one-step economy: workers and planner learn together, on the core.
 
-Every update plays one episode in each environment, from its reset: the planner decides at the first
-step, the workers at the second. Each role's experience is one decision per episode, and its advantage
-is the episode's return over the critic's estimate. Phase 1 trains the workers on random schedules; phase 2 trains
-both roles. Axes: B environments, N workers, L hours.
+Every update plays one episode in each environment, from its reset: the planner decides at the
+first step, the workers at the second. Each role's experience is one decision per episode, and its
+advantage is the episode's return over the critic's estimate. Phase 1 trains the workers on random
+schedules; phase 2 trains both roles. Axes: B environments, N workers, L hours.
 
 Source: AI Economist, arXiv 2108.02755; spec sections 2.2 and 2.4.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from ai_econ_jax import devices, optimizers, ppo
@@ -43,8 +43,10 @@ _MOMENT_DECAY = 0.99
 
 @struct.dataclass
 class ReturnMoments:
-    """Running mean and variance of returns. Critics work in units of the standard deviation, so that
-    learning does not depend on the economy's unit of coin.
+    """Running mean and variance of returns.
+
+    Critics work in units of the standard deviation, so that learning does not depend on the
+    economy's unit of coin.
     """
 
     mean: Any
@@ -114,6 +116,7 @@ class TwoLevel:
         environment: OneStepEconomy,
         economy: EconomyParams,
         has_planner: bool = True,
+        workers_are_trained: bool = False,
     ):
         """Take what is static.
 
@@ -122,9 +125,12 @@ class TwoLevel:
           environment: the environment.
           economy: an economy of the shape to be learned in.
           has_planner: False saves the planner's cost where schedules are random or fixed.
+          workers_are_trained: whether workers come from an earlier phase 1; phase 2 only fine-tunes
+            them then, as it does behind a phase 1 of its own.
         """
         self.config = config
         self.has_planner = has_planner
+        self.workers_are_trained = workers_are_trained or config.phase1_updates > 0
         self.environment = environment
         self.num_workers = economy.num_workers
         self.head_sizes = (len(environment.rates) + 1,) * economy.num_brackets
@@ -151,15 +157,14 @@ class TwoLevel:
         planner = None
         if self.has_planner:
             params = self.planner_network.init(planner_key, observation.planner.features)
-            planner = self._role_state(params, self._planner_optimizer(), ())
+            planner = self._role_state(params, ())
         if self.config.worker_kind == "learned":
             fresh = self._role_state(
                 self._init_workers(worker_key, observation, env_params),
-                self._worker_optimizer(),
                 (self.num_workers,),
             )
             if workers is not None:
-                policy = fresh.policy.replace(params=workers.policy.params)
+                policy = dataclasses.replace(fresh.policy, params=workers.policy.params)
                 fresh = RoleState(policy=policy, moments=workers.moments)
             workers = fresh
         else:
@@ -205,7 +210,7 @@ class TwoLevel:
                 returns.workers,
                 None,
                 self.config.workers,
-                progress,
+                self._worker_rates(progress, in_phase2),
                 axis_name,
             )
             metrics |= {f"workers/{name}": value for name, value in worker_metrics.items()}
@@ -218,7 +223,7 @@ class TwoLevel:
                 returns.planner,
                 by_planner[None].astype(jnp.float32),
                 self.config.planner,
-                progress,
+                _rates(self.config.planner, progress),
                 axis_name,
             )
             # In phase 1 the planner neither acts nor learns.
@@ -226,7 +231,8 @@ class TwoLevel:
                 lambda new, old: jnp.where(in_phase2, new, old), planner, state.planner
             )
             metrics |= {f"planner/{name}": value for name, value in planner_metrics.items()}
-        state = state.replace(
+        state = dataclasses.replace(
+            state,
             workers=workers,
             planner=planner,
             key=key,
@@ -249,7 +255,9 @@ class TwoLevel:
         """The workers' most probable hours ``i32[N]`` under any schedule ``rates`` ``f32[B]``."""
         if state.workers is None:
             return respond(state.env_params.economy, rates).hours
-        posted = state.env_params.replace(fixed_rates=rates, planner_sets_rates=jnp.zeros((), bool))
+        posted = dataclasses.replace(
+            state.env_params, fixed_rates=rates, planner_sets_rates=jnp.zeros((), bool)
+        )
         env_state, _ = self.environment.reset(state.key, posted)
         idle = PerRole(
             workers=jnp.zeros(self.num_workers, jnp.int32),
@@ -293,18 +301,25 @@ class TwoLevel:
         idle = jnp.zeros(self.num_workers, jnp.int32)
         action = PerRole(workers=idle, planner=choice)
         env_state, taxed = self.environment.step(key, env_state, action, env_params)
+
+        def work(hours: jax.Array) -> tuple[Any, PerRole]:
+            action = PerRole(workers=hours, planner=jnp.zeros_like(choice))
+            after, worked = self.environment.step(key, env_state, action, env_params)
+            return after.last, jax.tree.map(jnp.add, taxed.reward, worked.reward)
+
         if state.workers is None:
-            hours = respond(env_params.economy, env_state.rates).hours
+            outcome, returns = work(respond(env_params.economy, env_state.rates).hours)
         else:
             inputs = self._worker_inputs(taxed.observation.workers, env_params)
             policy, value = self._apply_workers(state.workers.policy.params, inputs)
             hours = sample_by_inverse_cdf(worker_noise, policy.logits)
             workers = Experience(inputs, hours, policy.log_prob(hours), value)
-
-        action = PerRole(workers=hours, planner=jnp.zeros_like(choice))
-        env_state, worked = self.environment.step(key, env_state, action, env_params)
-        returns = jax.tree.map(jnp.add, taxed.reward, worked.reward)
-        return PerRole(workers=workers, planner=planner), returns, env_state.last
+            outcome, returns = work(hours)
+            if self.config.planner_judged_by == "greedy_workers":
+                greedy_outcome, greedy_returns = work(policy.mode())
+                outcome = greedy_outcome
+                returns = dataclasses.replace(returns, planner=greedy_returns.planner)
+        return PerRole(workers=workers, planner=planner), returns, outcome
 
     def _learn(
         self,
@@ -314,10 +329,14 @@ class TwoLevel:
         returns: jax.Array,
         mask: jax.Array | None,
         config: RoleConfig,
-        progress: jax.Array,
+        rates: tuple[jax.Array, jax.Array],
         axis_name: str | None,
     ) -> tuple[RoleState, ppo.Metrics]:
-        """One PPO update of one role from one decision per environment."""
+        """One PPO update of one role from one decision per environment.
+
+        ``rates`` are the learning rate and the entropy coefficient in force.
+        """
+        learning_rate, entropy_coefficient = rates
         is_workers = config is self.config.workers
         moments = role.moments.updated(returns, axis_name)
         target = moments.normalize(returns)
@@ -331,13 +350,11 @@ class TwoLevel:
         )
         batch = jax.tree.map(lambda leaf: leaf[None], batch).replace(mask=mask)
         hyperparameters = ppo.Hyperparameters(
-            learning_rate=config.learning_rate,
+            learning_rate=learning_rate,
             clip=config.clip,
             value_coefficient=config.value_coefficient,
             value_clip=jnp.inf,
-            entropy_coefficient=curricula.linear_anneal(
-                progress, config.entropy_start, config.entropy_end, config.entropy_until
-            ),
+            entropy_coefficient=entropy_coefficient,
             max_gradient_norm=config.max_gradient_norm,
         )
         policy, metrics = ppo.update_policy(
@@ -345,21 +362,21 @@ class TwoLevel:
             role.policy,
             batch,
             self._apply_workers if is_workers else self._apply_planner,
-            self._worker_optimizer() if is_workers else self._planner_optimizer(),
+            optimizers.adam(learning_rate, config.max_gradient_norm),
             hyperparameters,
             self.worker_batch if is_workers else self.planner_batch,
             axis_name,
         )
         return RoleState(policy=policy, moments=moments), metrics
 
-    def _apply_workers(self, params: Any, inputs: WorkerInputs) -> tuple[Any, jax.Array]:
+    def _apply_workers(self, params: Any, inputs: WorkerInputs) -> tuple[Any, Any]:
         apply = self.worker_network.apply
         if not self.config.share_worker_policy:
             apply = jax.vmap(apply, in_axes=(0, -2, -2), out_axes=(-2, -1))
         logits, value = apply(params, inputs.features, inputs.budget)
         return masked_categorical(logits, inputs.action_mask), value
 
-    def _apply_planner(self, params: Any, observation: Any) -> tuple[Any, jax.Array]:
+    def _apply_planner(self, params: Any, observation: Any) -> tuple[Any, Any]:
         logits, value = self.planner_network.apply(params, observation.features)
         distribution = MultiHeadCategorical(logits, self.head_sizes, observation.action_mask)
         return distribution, value
@@ -380,7 +397,9 @@ class TwoLevel:
         return jax.vmap(self.worker_network.init)(keys, inputs.features, inputs.budget)
 
     @staticmethod
-    def _role_state(params: Any, optimizer: Any, shape: tuple[int, ...]) -> RoleState:
+    def _role_state(params: Any, shape: tuple[int, ...]) -> RoleState:
+        # The state of Adam does not depend on its hyper-parameters.
+        optimizer = optimizers.adam(0.0, 1.0)
         return RoleState(
             policy=ppo.PolicyState(params=params, optimizer_state=optimizer.init(params)),
             moments=ReturnMoments(
@@ -390,28 +409,17 @@ class TwoLevel:
             ),
         )
 
-    def _worker_optimizer(self) -> optax.GradientTransformation:
-        """Adam whose rate falls to 0 over each phase; workers learn in both."""
-        config, phases = (
-            self.config.workers,
-            (
-                self.config.phase1_updates,
-                self.config.phase2_updates,
-            ),
+    def _worker_rates(
+        self, progress: jax.Array, in_phase2: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Learning rate and entropy coefficient; workers who know their trade only fine-tune it."""
+        config = self.config
+        rate, entropy = _rates(config.workers, progress)
+        fine_tuning = in_phase2 & self.workers_are_trained
+        return (
+            jnp.where(fine_tuning, config.fine_tuning_rate * rate, rate),
+            jnp.where(fine_tuning, config.workers.entropy_end, entropy),
         )
-        steps = [n * config.num_epochs * config.num_minibatches for n in phases]
-        rates = [
-            optimizers.learning_rate_schedule("linear", config.learning_rate, n) for n in steps
-        ]
-        schedule = optax.join_schedules(rates, steps[:1])
-        return optimizers.adam(schedule, config.max_gradient_norm)
-
-    def _planner_optimizer(self) -> optax.GradientTransformation:
-        """Adam whose rate falls to 0 over phase 2; its step count stands still in phase 1."""
-        config = self.config.planner
-        steps = self.config.phase2_updates * config.num_epochs * config.num_minibatches
-        rate = optimizers.learning_rate_schedule("linear", config.learning_rate, steps)
-        return optimizers.adam(rate, config.max_gradient_norm)
 
     def _phase_progress(self, num_updates: jax.Array) -> jax.Array:
         """Share of the current phase that is done, ``f32[]``."""
@@ -429,13 +437,23 @@ class TwoLevel:
         cap = curricula.tax_cap(
             taxed_episodes, config.tax_cap_warmup, config.tax_cap_slope, params.rate_cap
         )
-        economy = params.economy.replace(labor_cost=params.economy.labor_cost * weight)
-        return params.replace(economy=economy, rate_cap=cap)
+        economy = dataclasses.replace(params.economy, labor_cost=params.economy.labor_cost * weight)
+        return dataclasses.replace(params, economy=economy, rate_cap=cap)
 
     def _follows_planner(self, batch_size: int, axis_name: str | None) -> jax.Array:
         """``bool[B]``: False for the fixed share of environments that get random schedules."""
         num_random = round(self.config.random_schedule_share * self.config.num_environments)
         return global_indices(batch_size, axis_name) >= num_random
+
+
+def _rates(config: RoleConfig, progress: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Learning rate and entropy coefficient at a share ``progress`` of a phase."""
+    return (
+        curricula.linear_anneal(progress, config.learning_rate, 0.0, 1.0),
+        curricula.linear_anneal(
+            progress, config.entropy_start, config.entropy_end, config.entropy_until
+        ),
+    )
 
 
 def _batch_config(config: TwoLevelConfig, role: RoleConfig) -> ppo.BatchConfig:

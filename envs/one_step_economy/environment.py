@@ -85,10 +85,10 @@ class State:
 
 @struct.dataclass
 class RoleObservation:
-    """What one role sees; for workers both fields have a leading axis N."""
+    """What one role sees, or its space; for workers both fields have a leading axis N."""
 
-    features: jax.Array  # f32[F]
-    action_mask: jax.Array  # bool[A], True where the action is allowed
+    features: Any  # f32[F]
+    action_mask: Any  # bool[A], True where the action is allowed
 
 
 @struct.dataclass
@@ -101,8 +101,10 @@ class PerRole:
 
 @dataclasses.dataclass(frozen=True)
 class OneStepEconomy:
-    """The environment. Worker actions: hours ``0 .. max_hours``. Planner: per bracket, 0 keeps the
-    rate (0 at the start), ``k`` sets it to ``(k - 1) * rate_step``.
+    """The environment.
+
+    Worker actions: hours ``0 .. max_hours``. Planner actions: per bracket, 0 keeps the rate (0 at
+    the start), ``k`` sets it to ``(k - 1) * rate_step``.
     """
 
     rate_step: float = 0.05
@@ -155,8 +157,13 @@ class OneStepEconomy:
         return timestep(observation, rewards, terminated=ended, info=state.last)
 
     def _tax_features(self, state: State) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Calendar and incomes that both roles see: f32[2 + N], current marginal rates f32[N], and
-        the phase of the tax period f32[1]. The period is the episode; day 1 follows its end.
+        """What both roles see of the calendar and the last period.
+
+        The tax period is the episode; day 1 of the next one follows its end.
+
+        Returns:
+          First day, tax day and sorted last incomes f32[2 + N]; current marginal rates f32[N];
+          phase of the period f32[1].
         """
         day = state.time % EPISODE_LENGTH + 1
         calendar = jnp.stack([day == 1, day == EPISODE_LENGTH]).astype(state.rates.dtype)
@@ -172,7 +179,9 @@ class OneStepEconomy:
         return state.last.production
 
     def _worker_observation(self, state: State, params: OneStepParams) -> RoleObservation:
-        """Features f32[N, N + 13] for seven brackets: rates, first day, tax day, sorted last
+        """What each worker sees.
+
+        Features f32[N, N + 13] (for seven brackets): rates, first day, tax day, sorted last
         incomes, marginal rate, phase, skill, time. Mask bool[N, max_hours + 1].
         """
         economy = params.economy
@@ -199,9 +208,11 @@ class OneStepEconomy:
         )
 
     def _planner_observation(self, state: State, params: OneStepParams) -> RoleObservation:
-        """Features f32[N + 13 + 3 N] for seven brackets: rates, first day, tax day, sorted last
-        incomes, phase, time, equality, productivity; then per worker the current marginal rate, last
-        income, last marginal rate. Mask bool[B * (R + 1)].
+        """What the planner sees.
+
+        Features f32[N + 13 + 3 N] (for seven brackets): rates, first day, tax day, sorted last
+        incomes, phase, time, equality, productivity; then per worker the current marginal rate,
+        last income, last marginal rate. Mask bool[B * (R + 1)].
         """
         economy = params.economy
         shared, current, phase = self._tax_features(state)
