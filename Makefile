@@ -10,6 +10,7 @@ STAMP := $(VENV)/.installed
 # The real folders: ai_econ_jax/agents, envs and launch are links to three of them.
 CODE := ai_econ_jax agents envs launch benchmarks
 PYTEST := $(BIN)/python -m pytest
+RESULTS := runs/results
 
 .PHONY: help setup demo test test-all lint format bench results clean
 
@@ -54,11 +55,15 @@ test-all: lint
 
 bench: setup
 	$(BIN)/python benchmarks/ppo_speed.py
+	$(BIN)/python benchmarks/seed_scaling.py
 
 results: setup
-	mkdir -p runs/results
-	$(BIN)/python benchmarks/ppo_speed.py --json=runs/results/ppo_speed.json
-	$(BIN)/ai-econ ai_economist --scenario=one_step --mode=compare --workdir=runs/results/one_step
+	mkdir -p $(RESULTS)
+	$(BIN)/python benchmarks/ppo_speed.py --json=$(RESULTS)/ppo_speed.json
+	$(BIN)/python benchmarks/seed_scaling.py --json=$(RESULTS)/seed_scaling.json
+	$(BIN)/python benchmarks/kill_resume.py --kills=20 -- \
+		$(BIN)/ai-econ ai_economist --mode=train --preset=quick --workdir={workdir}
+	$(BIN)/ai-econ ai_economist --mode=compare --workdir=$(RESULTS)/one_step
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist ai_econ_jax.egg-info
