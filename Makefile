@@ -9,7 +9,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The real folders: ai_econ_jax/agents, envs and launch are links to three of them.
 CODE := ai_econ_jax agents envs launch benchmarks
-PYTEST := $(BIN)/python -m pytest
+# A file's tests stay in one process: they share compiled functions and fixtures.
+TEST_PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
 RESULTS := runs/results
 
 .PHONY: help setup demo test test-all lint format bench results clean

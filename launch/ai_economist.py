@@ -8,6 +8,7 @@ import contextlib
 import functools
 import pathlib
 import time
+from collections.abc import Callable
 
 from absl import flags
 
@@ -36,13 +37,17 @@ def main(config: ExperimentConfig) -> None:
     devices.initialize_distributed(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     mode, restored = _MODE.value, _RESTORE.value
     if (mode == "eval") != (restored is not None):
-        raise ValueError("--restore is required by --mode=eval and read by no other")
+        raise ValueError("--restore is required by --mode=eval and read by no other mode")
     if _WORKDIR.value is None and mode in ("train", "compare"):
         raise ValueError(f"--workdir is required by --mode={mode}")
 
     arguments = {"mode": mode}
-    run = {"train": modes.run_train, "compare": modes.run_compare, "optimum": modes.run_optimum}
-    if mode == "eval":
+    run: dict[str, Callable] = {
+        "train": modes.run_train,
+        "compare": modes.run_compare,
+        "optimum": modes.run_optimum,
+    }
+    if restored is not None:
         directory = pathlib.Path(restored).expanduser().absolute()
         trained_config, config = shortcuts.apply_to_restored(
             training.read_config(directory), config
@@ -54,10 +59,10 @@ def main(config: ExperimentConfig) -> None:
     else:
         config = shortcuts.apply(config)
     modes.check(config, mode)
-    opened = contextlib.nullcontext()
-    if _WORKDIR.value is not None:
-        opened = workdir.open_workdir(_WORKDIR.value, config, **arguments)
-    with opened as place:
+    with contextlib.ExitStack() as stack:
+        place = None
+        if _WORKDIR.value is not None:
+            place = stack.enter_context(workdir.open_workdir(_WORKDIR.value, config, **arguments))
         headline = run[mode](config, place)
     headline |= {"mode": mode, "seconds": time.perf_counter() - started}
     if place is not None:

@@ -55,7 +55,7 @@ class TwoLevelConfig:
     planner_judged_by: str = "greedy_workers"
     num_environments: int = 32  # B, over all devices
     shuffle_blocks: int = 4  # see ppo.BatchConfig
-    phase1_updates: int = 1500
+    phase1_updates: int = 3000
     phase2_updates: int = 1500
     fine_tuning_rate: float = 0.25  # of the workers' learning rate, in phase 2 behind phase 1
     random_schedule_share: float = 0.25  # of environments in phase 2: keeps workers' competence

@@ -239,11 +239,15 @@ def _interval_cells(interval: Interval) -> list[str]:
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}"
+    return _fixed(value, 2)
 
 
 def _share(value: float) -> str:
-    return f"{round(value, 3) + 0.0:.3f}"  # + 0.0: no minus before zero
+    return _fixed(value, 3)
+
+
+def _fixed(value: float, digits: int) -> str:
+    return f"{round(float(value), digits) + 0.0:.{digits}f}"  # + 0.0: no minus before zero
 
 
 def _span(comparison: Comparison, goal: str) -> float:

@@ -209,7 +209,7 @@ class TwoLevel:
                 experience.workers,
                 returns.workers,
                 None,
-                self.config.workers,
+                True,
                 self._worker_rates(progress, in_phase2),
                 axis_name,
             )
@@ -222,7 +222,7 @@ class TwoLevel:
                 experience.planner,
                 returns.planner,
                 by_planner[None].astype(jnp.float32),
-                self.config.planner,
+                False,
                 _rates(self.config.planner, progress),
                 axis_name,
             )
@@ -328,7 +328,7 @@ class TwoLevel:
         experience: Experience,
         returns: jax.Array,
         mask: jax.Array | None,
-        config: RoleConfig,
+        is_workers: bool,
         rates: tuple[jax.Array, jax.Array],
         axis_name: str | None,
     ) -> tuple[RoleState, ppo.Metrics]:
@@ -337,7 +337,7 @@ class TwoLevel:
         ``rates`` are the learning rate and the entropy coefficient in force.
         """
         learning_rate, entropy_coefficient = rates
-        is_workers = config is self.config.workers
+        config = self.config.workers if is_workers else self.config.planner
         moments = role.moments.updated(returns, axis_name)
         target = moments.normalize(returns)
         batch = ppo.Batch(
@@ -437,6 +437,7 @@ class TwoLevel:
         cap = curricula.tax_cap(
             taxed_episodes, config.tax_cap_warmup, config.tax_cap_slope, params.rate_cap
         )
+        cap = jnp.where(taxed_episodes < 0, params.rate_cap, cap)
         economy = dataclasses.replace(params.economy, labor_cost=params.economy.labor_cost * weight)
         return dataclasses.replace(params, economy=economy, rate_cap=cap)
 

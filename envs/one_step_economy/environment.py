@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
+from jax.experimental import checkify
 
 from ai_econ_jax import spaces
 from ai_econ_jax.environment import TimeStep, timestep
@@ -104,10 +105,13 @@ class OneStepEconomy:
     """The environment.
 
     Worker actions: hours ``0 .. max_hours``. Planner actions: per bracket, 0 keeps the rate (0 at
-    the start), ``k`` sets it to ``(k - 1) * rate_step``.
+    the start), ``k`` sets it to ``(k - 1) * rate_step``. An action out of range does nothing; with
+    ``debug`` it is an error.
     """
 
     rate_step: float = 0.05
+    # Checks actions and coin; the caller then maps `step` through `jax.experimental.checkify`.
+    debug: bool = False
 
     @property
     def rates(self) -> np.ndarray:
@@ -132,8 +136,11 @@ class OneStepEconomy:
         economy = params.economy
         taxing = state.time == 0
         rates = jnp.where(taxing, self._chosen_rates(state, action.planner, params), state.rates)
-        hours = jnp.where(taxing, 0, jnp.clip(action.workers, 0, economy.max_hours))
+        exists = (action.workers >= 0) & (action.workers <= economy.max_hours)
+        hours = jnp.where(exists & ~taxing, action.workers, 0)
         outcome = outcome_of(economy, hours, rates)
+        if self.debug:
+            self._check(action, exists, outcome)
         rewards = PerRole(
             workers=outcome.utility - state.last.utility,
             planner=_goal(outcome, params) - _goal(state.last, params),
@@ -143,10 +150,24 @@ class OneStepEconomy:
 
     def _chosen_rates(self, state: State, choice: jax.Array, params: OneStepParams) -> jax.Array:
         """Rates f32[B] after the planner's ``choice`` i32[B]."""
-        chosen = jnp.asarray(self.rates, state.rates.dtype)[jnp.maximum(choice - 1, 0)]
-        allowed = (choice > 0) & (chosen <= params.rate_cap + _CAP_SLACK)
+        num_rates = len(self.rates)
+        chosen = jnp.asarray(self.rates, state.rates.dtype)[jnp.clip(choice - 1, 0, num_rates - 1)]
+        exists = (choice > 0) & (choice <= num_rates)
+        allowed = exists & (chosen <= params.rate_cap + _CAP_SLACK)
         by_planner = jnp.where(allowed, chosen, state.rates)
         return jnp.where(params.planner_sets_rates, by_planner, params.fixed_rates)
+
+    def _check(self, action: PerRole, hours_exist: jax.Array, outcome: Outcome) -> None:
+        choice, num_rates = action.planner, len(self.rates)
+        checkify.check(
+            jnp.all(hours_exist), "worker actions {hours}: hours out of range", hours=action.workers
+        )
+        checkify.check(
+            jnp.all((choice >= 0) & (choice <= num_rates)),
+            f"planner actions {{choice}}: must lie in [0, {num_rates}]",
+            choice=choice,
+        )
+        checkify.check(jnp.all(outcome.coin >= 0), "coin {coin}: negative", coin=outcome.coin)
 
     def _timestep(self, state: State, rewards: PerRole, params: OneStepParams) -> TimeStep:
         observation = PerRole(
@@ -216,8 +237,10 @@ class OneStepEconomy:
         """
         economy = params.economy
         shared, current, phase = self._tax_features(state)
+        taxed_once = state.time >= EPISODE_LENGTH
+        last_marginal = jnp.where(taxed_once, state.last.marginal_rate, 0.0)
         per_worker = jnp.stack(
-            [current, self._last_income(state) / _INCOME_UNIT, state.last.marginal_rate], axis=-1
+            [current, self._last_income(state) / _INCOME_UNIT, last_marginal], axis=-1
         )
         society = jnp.stack(
             [
