@@ -20,6 +20,7 @@ from flax import struct
 from ai_econ_jax import devices, optimizers, ppo
 from ai_econ_jax.agents.ai_economist import curricula
 from ai_econ_jax.agents.ai_economist.config import RoleConfig, TwoLevelConfig
+from ai_econ_jax.agents.ai_economist.moments import ReturnMoments
 from ai_econ_jax.agents.ai_economist.networks import WORKER_NETWORKS, BudgetSet, budget_set
 from ai_econ_jax.distributions import (
     MultiHeadCategorical,
@@ -34,39 +35,9 @@ from ai_econ_jax.envs.one_step_economy.environment import (
 )
 from ai_econ_jax.envs.one_step_economy.outcome import Outcome
 from ai_econ_jax.envs.one_step_economy.params import EconomyParams
+from ai_econ_jax.losses import masked_mean
 from ai_econ_jax.networks import ActorCritic
 from ai_econ_jax.rollout import global_indices, per_environment_keys
-
-# Weight of the past in the running moments of returns.
-_MOMENT_DECAY = 0.99
-
-
-@struct.dataclass
-class ReturnMoments:
-    """Running mean and variance of returns.
-
-    Critics work in units of the standard deviation, so that learning does not depend on the
-    economy's unit of coin.
-    """
-
-    mean: Any
-    variance: Any
-    num_batches: jax.Array  # i32[], seen so far
-
-    def normalize(self, returns: jax.Array) -> jax.Array:
-        """Returns in standard deviations from the mean."""
-        return (returns - self.mean) / jnp.sqrt(self.variance + 1e-8)
-
-    def updated(self, returns: jax.Array, axis_name: str | None) -> ReturnMoments:
-        """Moments after one more batch ``f32[B, ...]``; the first batch starts them."""
-        mean = devices.mean_over(jnp.mean(returns, axis=0), axis_name)
-        square = devices.mean_over(jnp.mean((returns - mean) ** 2, axis=0), axis_name)
-        decay = jnp.where(self.num_batches == 0, 0.0, _MOMENT_DECAY)
-        return ReturnMoments(
-            mean=decay * self.mean + (1.0 - decay) * mean,
-            variance=decay * self.variance + (1.0 - decay) * square,
-            num_batches=self.num_batches + 1,
-        )
 
 
 @struct.dataclass
@@ -192,7 +163,7 @@ class TwoLevel:
         experience, returns, outcome = play(keys, by_planner, state, env_params)
 
         metrics = {
-            "welfare": _masked_mean(returns.planner, by_planner, axis_name),
+            "welfare": masked_mean(returns.planner, by_planner, axis_name),
             "welfare_all_schedules": devices.mean_over(jnp.mean(returns.planner), axis_name),
             "utility": devices.mean_over(jnp.mean(outcome.utility), axis_name),
             "hours": devices.mean_over(jnp.mean(outcome.hours), axis_name),
@@ -465,9 +436,3 @@ def _batch_config(config: TwoLevelConfig, role: RoleConfig) -> ppo.BatchConfig:
         num_minibatches=role.num_minibatches,
         shuffle_blocks=config.shuffle_blocks,
     )
-
-
-def _masked_mean(x: jax.Array, mask: jax.Array, axis_name: str | None) -> jax.Array:
-    """Mean over the environments of all devices where ``mask``; 0 where there are none."""
-    total, count = devices.sum_over((jnp.sum(x * mask), jnp.sum(mask)), axis_name)
-    return total / jnp.maximum(count, 1)
