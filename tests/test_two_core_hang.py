@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+STAY_ON_TWO_CORES = "import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])\n"
 TRAINING = """
 import gymnax, jax
 from ai_econ_jax import ppo
@@ -38,18 +39,13 @@ LIMIT = 300  # seconds; without the hang it takes a tenth of that
 def run(code, **changes):
     environment = {name: value for name, value in os.environ.items() if name != "NPROC"} | changes
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", STAY_ON_TWO_CORES + code],
         env=environment,
         capture_output=True,
         text=True,
         timeout=LIMIT,
-        preexec_fn=stay_on_two_cores,
         check=True,
     ).stdout
-
-
-def stay_on_two_cores():
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 
 
 def test_eight_seeds_of_sixty_thousand_steps_finish_on_two_cores():
@@ -58,5 +54,5 @@ def test_eight_seeds_of_sixty_thousand_steps_finish_on_two_cores():
 
 @pytest.mark.parametrize(("set_by_user", "expected"), [({}, "8"), ({"NPROC": "3"}, "3")])
 def test_the_pool_has_eight_threads_unless_the_user_says_otherwise(set_by_user, expected):
-    code = "import ai_econ_jax, os, sys; print(os.environ['NPROC'], 'jax' in sys.modules)"
+    code = "import ai_econ_jax, sys; print(os.environ['NPROC'], 'jax' in sys.modules)"
     assert run(code, **set_by_user).split() == [expected, "False"]
