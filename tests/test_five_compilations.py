@@ -65,39 +65,35 @@ def test_training_changes_all_parameters_and_seeds_differ(case, solo):
     before = jax.tree.map(np.asarray, case.params(states[0]))
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before, trained[0][0])
     apart = jax.tree.map(lambda a, b: np.abs(a - b).max(), trained[0][0], trained[1][0])
-    assert min(jax.tree.leaves(moved)) > 1e-3
-    assert min(jax.tree.leaves(apart)) > 1e-3
+    assert min(jax.tree.leaves(moved)) > 1e-4
+    assert min(jax.tree.leaves(apart)) > 1e-4
 
 
 def test_vmap_over_seeds_equals_each_seed_alone(case, solo):
     states, trained = solo
     state = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
-    vmapped = jax.jit(chex.assert_max_traces(jax.vmap(case.update), n=1))
+    vmapped = jax.jit(jax.vmap(chex.assert_max_traces(case.update, n=1)))
     got = runs.train(case, vmapped, state)
     for seed in range(NUM_SEEDS):
         assert_same(jax.tree.map(lambda leaf, seed=seed: leaf[seed], got), trained[seed])
 
 
 def test_pmap_over_two_devices_equals_one(case, solo):
-    """Leaves that are not cut are copied to both devices, and stay the same on both."""
+    """Every leaf gets an axis of devices; what is not cut is copied, and stays the same on both."""
     needs_two_devices()
     states, trained = solo
-    axes = case.per_field(states[0], 0, None)
 
-    def cut(axis, field):
-        return (
-            field if axis is None else jax.tree.map(lambda x: x.reshape(2, -1, *x.shape[1:]), field)
-        )
+    def spread(is_cut, field):
+        if is_cut:
+            return jax.tree.map(lambda leaf: leaf.reshape(2, -1, *leaf.shape[1:]), field)
+        return jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), field)
 
-    state = jax.tree.map(cut, axes, states[0], is_leaf=lambda axis: axis is None)
-    update = jax.pmap(
-        functools.partial(case.update, axis_name=runs.AXIS),
-        axis_name=runs.AXIS,
-        in_axes=(axes,),
-        out_axes=(axes, None),
-        devices=jax.devices()[:2],
-    )
-    assert_same(runs.train(case, update, state), trained[0])
+    state = jax.tree.map(spread, case.per_field(states[0], True, False), states[0])
+    update = functools.partial(case.update, axis_name=runs.AXIS)
+    update = jax.pmap(update, axis_name=runs.AXIS, devices=jax.devices()[:2])
+    got = runs.train(case, update, state)
+    for device in range(2):
+        assert_same(jax.tree.map(lambda leaf, d=device: leaf[d], got), trained[0])
 
 
 def test_shard_map_over_a_mesh_of_two_equals_one(case, solo):
@@ -106,19 +102,24 @@ def test_shard_map_over_a_mesh_of_two_equals_one(case, solo):
     assert_same(runs.on_a_mesh(case, mesh), solo[1][0])
 
 
-def test_jit_with_named_sharding_equals_one_device():
-    """The other way to use a mesh: no axis name, only a state whose environments are cut."""
+def test_jit_with_named_sharding_equals_one_device(case, solo):
+    """The other way to use a mesh: no axis name, only a state whose environments are cut.
+
+    The compiler decides what runs where, so the axis is of type Auto (make_mesh makes it Explicit).
+    """
     needs_two_devices()
-    case = runs.cartpole()
-    mesh = jax.make_mesh((2,), (runs.AXIS,), devices=jax.devices()[:2])
-    state = jax.jit(case.init)(jax.random.key(0))
-    expected = runs.train(case, jax.jit(case.update), state)
-    specs = case.per_field(state, PartitionSpec(runs.AXIS), PartitionSpec())
+    if not case.sharded_fields:
+        pytest.skip("this state is the same on every device: there is nothing to cut")
+    states, trained = solo
+    mesh = jax.make_mesh(
+        (2,), (runs.AXIS,), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:2]
+    )
+    specs = case.per_field(states[0], PartitionSpec(runs.AXIS), PartitionSpec())
     shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
     update = jax.jit(case.update, out_shardings=(shardings, None))
-    state = jax.jit(lambda s: s, out_shardings=shardings)(state)
+    state = jax.device_put(states[0], shardings)
     assert not state.environments.observation.is_fully_replicated
-    assert_same(runs.train(case, update, state), expected)
+    assert_same(runs.train(case, update, state), trained[0])
 
 
 def start(port, process_id, output):

@@ -4,9 +4,9 @@ As a script, one process of the run:
 
     python two_process_run.py COORDINATOR PROCESS_ID OUTPUT
 
-On a cluster a user's program is the same: ``initialize_distributed("auto")``, a mesh over
-``jax.devices()``, which are then those of all hosts, and ``shard_map`` of the update. Every host runs
-the same program on the same key.
+On a cluster a user's program is the same: ``initialize_distributed("auto")``, a mesh over all
+devices of all hosts, and ``shard_map`` of the update. Every host runs the same program on the same
+key.
 """
 
 import dataclasses
@@ -16,10 +16,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import ai_econ_jax  # sets NPROC, so it comes before jax  # noqa: F401
 import chex
 import distrax
-import gymnax
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
@@ -78,6 +76,8 @@ def one_step() -> Case:
 
 def cartpole() -> Case:
     """PPO whose batch of environments is cut over devices."""
+    import gymnax  # touches the devices, so only after initialize_distributed
+
     environment, env_params = gymnax.make("CartPole-v1")
     learner = ppo.make_ppo(
         AutoReset(GymnaxEnvironment(environment)),
@@ -116,13 +116,13 @@ def on_a_mesh(case: Case, mesh: jax.sharding.Mesh) -> tuple[Any, Any]:
     shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
     state = jax.jit(init, out_shardings=shardings)()
     update = jax.shard_map(
-        functools.partial(case.update, axis_name=AXIS),
+        functools.partial(chex.assert_max_traces(case.update, n=1), axis_name=AXIS),
         mesh=mesh,
         in_specs=(specs,),
         out_specs=(specs, PartitionSpec()),
         check_vma=False,
     )
-    return train(case, jax.jit(chex.assert_max_traces(update, n=1)), state)
+    return train(case, jax.jit(update), state)
 
 
 def main(coordinator: str, process_id: str, output: str) -> None:
