@@ -66,7 +66,7 @@ def test_training_changes_all_parameters_and_seeds_differ(case, solo):
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before, trained[0][0])
     apart = jax.tree.map(lambda a, b: np.abs(a - b).max(), trained[0][0], trained[1][0])
     assert min(jax.tree.leaves(moved)) > 1e-4
-    assert min(jax.tree.leaves(apart)) > 1e-4
+    assert max(jax.tree.leaves(apart)) > 1e-2
 
 
 def test_vmap_over_seeds_equals_each_seed_alone(case, solo):

@@ -54,7 +54,7 @@ class Case:
 
 def one_step() -> Case:
     """Workers and planner learn, two minibatches each; phase 2 begins at the third update."""
-    role = RoleConfig(learning_rate=0.01, hidden=(4,), num_epochs=2, num_minibatches=2)
+    role = RoleConfig(learning_rate=0.01, hidden=(), num_epochs=2, num_minibatches=2)
     config = TwoLevelConfig(
         workers=role,
         planner=role,
@@ -81,7 +81,7 @@ def cartpole() -> Case:
     environment, env_params = gymnax.make("CartPole-v1")
     learner = ppo.make_ppo(
         AutoReset(GymnaxEnvironment(environment)),
-        ActorCritic(num_logits=2, hidden=(8,)),
+        ActorCritic(num_logits=2, hidden=()),
         lambda logits, observation: distrax.Categorical(logits),
         ppo.BatchConfig(num_environments=4, num_steps=16, num_epochs=2, num_minibatches=2),
         num_updates=4,
