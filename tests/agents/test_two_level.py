@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from ai_econ_jax.agents.ai_economist.config import RoleConfig, TwoLevelConfig
+from ai_econ_jax.agents.ai_economist.moments import ReturnMoments
 from ai_econ_jax.agents.ai_economist.networks import budget_set
-from ai_econ_jax.agents.ai_economist.two_level import ReturnMoments, TwoLevel
+from ai_econ_jax.agents.ai_economist.two_level import TwoLevel
 from ai_econ_jax.envs.economy import brackets
 from ai_econ_jax.envs.one_step_economy import equilibrium, make_params, reference_economy, respond
 from ai_econ_jax.envs.one_step_economy.environment import OneStepEconomy, PerRole, one_step_params

@@ -1,7 +1,10 @@
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental import checkify
 
 from ai_econ_jax.envs.economy import brackets
 from ai_econ_jax.envs.one_step_economy import make_params, outcome_of, reference_economy
@@ -204,9 +207,30 @@ def test_choice_zero_keeps_the_rate():
     np.testing.assert_allclose(state.rates, np.where(np.arange(7) % 2 == 0, RATES, 0.0))
 
 
-def test_hours_out_of_range_are_clipped():
-    _, _, worked, _ = episode(CHOICE, np.array([-5, 1000, 60]), make())
-    np.testing.assert_allclose(worked.info.hours, [0, MAX_HOURS, MAX_HOURS])
+def test_actions_out_of_range_do_nothing():
+    choice = np.array([-1, 6, 1000, 5, 1, 2, 3])  # 0 .. 5 exist
+    _, _, worked, state = episode(choice, np.array([-5, 1000, 60]), make())
+    np.testing.assert_allclose(worked.info.hours, [0, 0, MAX_HOURS])
+    np.testing.assert_allclose(state.rates, [0, 0, 0, 1.0, 0, 0.25, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("choice", "hours", "message"),
+    [
+        (CHOICE, np.array([20, 61, 45]), "hours out of range"),
+        (np.array([6, 0, 0, 0, 0, 0, 0]), HOURS, r"must lie in \[0, 5\]"),
+        (CHOICE, HOURS, None),
+    ],
+)
+def test_with_debug_actions_out_of_range_are_errors(choice, hours, message):
+    environment, params = OneStepEconomy(STEP, debug=True), make()
+    state, _ = environment.reset(KEY, params)
+    step = jax.jit(checkify.checkify(environment.step))
+    error, _ = step(KEY, state, PerRole(hours, choice), params)
+    if message is None:
+        assert error.get() is None
+    else:
+        assert re.search(message, error.get())
 
 
 def test_fixed_rates_override_the_planner():
