@@ -1,4 +1,4 @@
-"""ai_econ_jax: six published decision systems on one functional JAX core.
+"""ai_econ_jax: published decision systems on one functional JAX core.
 
 The floors, each importing only from those below it: ``ai_econ_jax.launch`` (command line),
 ``ai_econ_jax.agents`` (learners), ``ai_econ_jax.envs`` (decision problems), ``ai_econ_jax`` (core).

@@ -104,6 +104,11 @@ def shuffle_into_minibatches(
             lambda leaf: leaf.reshape(1, num_steps * num_environments, *leaf.shape[2:]), batch
         )
     num_devices = 1 if axis_name is None else jax.lax.axis_size(axis_name)
+    if config.shuffle_blocks % num_devices:
+        raise ValueError(
+            f"field shuffle_blocks = {config.shuffle_blocks}: must be a multiple of the "
+            f"{num_devices} devices"
+        )
     num_blocks = config.shuffle_blocks // num_devices
     block_size = num_steps * num_environments // num_blocks
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, global_indices(num_blocks, axis_name))
@@ -213,7 +218,7 @@ class PPOState:
 class Learner(NamedTuple):
     """The learner contract: two pure functions.
 
-    ``init(key) -> state`` and ``update(state, axis_name=None) -> (state, metrics)``.
+    ``init(key, ...) -> state`` and ``update(state, axis_name=None) -> (state, metrics)``.
     """
 
     init: Callable[..., Any]

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ai_econ_jax.agents.ai_economist.evaluation import play
+from ai_econ_jax.agents.ai_economist.evaluation import play, span_of_gain
 from ai_econ_jax.agents.ai_economist.experiment import (
     WELFARE_NAMES,
     ExperimentConfig,
@@ -72,16 +72,17 @@ class Comparison:
     # lane w * S + s is welfare function w, seed s; in phase1 lane s is seed s.
     rows: Mapping[str, list[dict[str, Any]]]
 
-    def gain(self, name: str) -> np.ndarray:
+    def gain(self, name: str, exact_workers: bool = False) -> np.ndarray:
         """Normalised gain ``(W - W_free) / (W_optimum - W_free)``, ``[S, W]``.
 
-        Free market and optimum are exact. NaN where the optimum is the free market.
+        Free market and optimum are exact. NaN where the optimum is the free market. With
+        ``exact_workers`` W is what the schedule is worth when workers respond exactly.
         """
         free = np.asarray([self.exact_free_market[w] for w in WELFARE_NAMES])
         best = np.asarray([self.optimum.welfare[w] for w in WELFARE_NAMES])
-        span = best - free
-        span = np.where(span > 1e-6 * np.abs(best), span, np.nan)
-        return (self.models[name].welfare - free) / span
+        model = self.models[name]
+        welfare = model.exact_welfare if exact_workers else model.welfare
+        return (welfare - free) / span_of_gain(free, best)
 
 
 def compare(config: ExperimentConfig, workdir: Workdir | None = None) -> Comparison:
@@ -155,7 +156,7 @@ class _Stages:
             return None
         params = one_step_params(self.economy)
         init = jax.jit(jax.vmap(self.worker_learner.init, (0, None)))
-        state = init(seed_keys(self.config), params)
+        state = init(self._keys(0), params)
         return self._train("phase1", self.worker_learner, state, "utility").workers
 
     def learn_planners(self, workers: RoleState | None) -> list[TwoLevelState]:
@@ -173,6 +174,10 @@ class _Stages:
         lanes = self._phase2("fixed", self.adapting_learner, params, workers, "utility")
         return {name: lanes[i] for name, i in zip(schedules, lane_of.reshape(-1), strict=True)}
 
+    def _keys(self, phase: int) -> jax.Array:
+        """One key per seed; phases draw from streams of their own."""
+        return jax.vmap(jax.random.fold_in, (0, None))(seed_keys(self.config), phase)
+
     def _phase2(
         self,
         stage: str,
@@ -181,7 +186,7 @@ class _Stages:
         workers: RoleState | None,
         progress_metric: str,
     ) -> list[TwoLevelState]:
-        keys = seed_keys(self.config)
+        keys = self._keys(1)
         over_seeds = jax.vmap(learner.init, (0, None, None if workers is None else 0))
         over_lanes = jax.jit(jax.vmap(over_seeds, (None, 0, None)))
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)

@@ -77,4 +77,5 @@ class TwoLevelConfig:
         )
         config_lib.check_range("fine_tuning_rate", self.fine_tuning_rate, 0.0, 1.0)
         config_lib.check_range("labor_warmup_episodes", self.labor_warmup_episodes, 0.0)
+        config_lib.check_range("tax_cap_warmup", self.tax_cap_warmup, -1e12, 1e12)
         config_lib.check_range("tax_cap_slope", self.tax_cap_slope, 0.0)

@@ -1,4 +1,4 @@
-"""The curricula of two-level learning, as pure functions of counters. Spec section 2.4.
+"""The curricula of two-level learning, as pure functions of counters.
 
 Counters live in the learner's state, so they survive auto-reset and restarts.
 """

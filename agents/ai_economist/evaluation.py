@@ -107,3 +107,9 @@ def best_utility(economy: EconomyParams, hours: jax.Array, rates: jax.Array) -> 
     paid = jnp.take_along_axis(tax, hours.astype(jnp.int32)[:, None], axis=1)
     rebate = (jnp.sum(paid) - paid + tax) / economy.num_workers
     return jnp.max(utility_of(economy, income - tax + rebate, grid), axis=1)
+
+
+def span_of_gain(free: ArrayLike, best: ArrayLike) -> np.ndarray:
+    """What a gain is a share of, ``best - free``; NaN where the free market is the optimum."""
+    span = np.asarray(best, np.float64) - np.asarray(free, np.float64)
+    return np.where(span > 1e-6 * np.abs(best), span, np.nan)

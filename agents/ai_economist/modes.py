@@ -13,7 +13,7 @@ import numpy as np
 
 from ai_econ_jax.agents.ai_economist import figures, report, training
 from ai_econ_jax.agents.ai_economist.compare import compare
-from ai_econ_jax.agents.ai_economist.evaluation import Play, evaluate, regret
+from ai_econ_jax.agents.ai_economist.evaluation import Play, evaluate, regret, span_of_gain
 from ai_econ_jax.agents.ai_economist.exact import exact_comparison
 from ai_econ_jax.agents.ai_economist.experiment import (
     WELFARE_NAMES,
@@ -152,8 +152,8 @@ def _summary(config: ExperimentConfig, trained: Trained, played: Play) -> Summar
             f"exact_welfare/{name}/free_market/mean": float(free[name]),
             f"optimum/{name}": optimum.get(name, np.nan),
         }
-    span = summary[f"optimum/{goal}"] - float(free[goal])
-    gain = (played.learned.welfare[goal] - float(free[goal])) / (span if span > 1e-6 else np.nan)
+    span = span_of_gain(float(free[goal]), summary[f"optimum/{goal}"])
+    gain = (played.learned.welfare[goal] - float(free[goal])) / span
     return summary | {
         f"gain/{goal}/{tax}": float(np.median(gain)),
         f"gain_min/{goal}/{tax}": float(gain.min()),

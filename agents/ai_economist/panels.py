@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 
 from ai_econ_jax import plotting
 from ai_econ_jax.agents.ai_economist.compare import Comparison
+from ai_econ_jax.agents.ai_economist.evaluation import span_of_gain
 from ai_econ_jax.agents.ai_economist.experiment import WELFARE_NAMES
 from ai_econ_jax.agents.ai_economist.report import OPTIMUM, TAX_MODEL_TITLES
 from ai_econ_jax.envs.one_step_economy import EconomyParams, Outcome, equilibrium
@@ -170,7 +171,7 @@ def draw_gains(axes: Axes, comparison: Comparison) -> None:
     for goal, name in GOALS.items():
         free = comparison.exact_free_market[goal]
         updates, welfare = _planner_curves(comparison, goal)
-        gain = (welfare - free) / (comparison.optimum.welfare[goal] - free)
+        gain = (welfare - free) / span_of_gain(free, comparison.optimum.welfare[goal])
         plotting.learning_curve(axes, updates, gain, label=name)
     axes.legend(loc="lower right")
     axes.set_ylim(-1.5, 1.7)  # the first schedules of all can be far worse

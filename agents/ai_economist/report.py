@@ -82,10 +82,13 @@ def welfare_table(comparison: Comparison) -> list[str]:
 def gain_table(comparison: Comparison) -> list[str]:
     """Lines of the table of normalised gains, with the span that they are shares of."""
     rows = {}
-    for name in comparison.models:
-        gain = comparison.gain(name)
+    gains = {TAX_MODEL_TITLES[name]: comparison.gain(name) for name in comparison.models}
+    if "planner" in comparison.models:
+        title = f"{TAX_MODEL_TITLES['planner']}, exact workers"
+        gains[title] = comparison.gain("planner", exact_workers=True)
+    for title, gain in gains.items():
         single = gain.shape[0] == 1
-        rows[TAX_MODEL_TITLES[name]] = [
+        rows[title] = [
             _NONE if np.isnan(median) else _share(median) + ("" if single else f" ({_share(low)})")
             for median, low in zip(np.median(gain, axis=0), gain.min(0), strict=True)
         ]
@@ -100,12 +103,15 @@ def summary(comparison: Comparison) -> dict[str, float]:
         for name, model in comparison.models.items():
             mean, half_width = mean_interval(model.welfare[:, w])
             gain = comparison.gain(name)[:, w]
+            exact_gain = comparison.gain(name, exact_workers=True)[:, w]
             figures |= {
                 f"welfare/{goal}/{name}/mean": float(mean),
                 f"welfare/{goal}/{name}/ci95": float(half_width),
                 f"exact_welfare/{goal}/{name}/mean": float(model.exact_welfare[:, w].mean()),
                 f"gain/{goal}/{name}": float(np.median(gain)),
                 f"gain_min/{goal}/{name}": float(gain.min()),
+                f"exact_gain/{goal}/{name}": float(np.median(exact_gain)),
+                f"exact_gain_min/{goal}/{name}": float(exact_gain.min()),
             }
         best = comparison.optimum.welfare[goal]
         of_optimum = 1.0 if _has_gain(comparison, w) else np.nan

@@ -1,7 +1,7 @@
 """Short flags of the launcher, each for one field of the experiment's config.
 
-``--config.…`` sets any field; a short flag sets one that people change often. One field set in both
-ways to different values is an error, and so is a field that has no effect.
+``--config.…`` sets any field; a short flag sets one that people change often. One field set in
+both ways to different values is an error, and so are fields that a reference economy fixes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from absl import flags
 
 from ai_econ_jax import config as config_lib
 from ai_econ_jax.agents.ai_economist.experiment import TAX_MODELS, WELFARE_NAMES, ExperimentConfig
+from ai_econ_jax.envs.economy import skills
 
 FIELDS = {
     "seed": "seed",
@@ -107,6 +108,11 @@ def _merge(explicit: dict[str, Any], short: dict[str, Any]) -> dict[str, Any]:
 
 def _checked(config: ExperimentConfig, changes: dict[str, Any]) -> ExperimentConfig:
     config = config_lib.replace_fields(config, changes)
+    if config.economy.skills:
+        # The record of a run holds the skills themselves: a file may change or move.
+        values = skills.parse_skills(config.economy.skills)
+        text = ",".join(repr(float(value)) for value in values)
+        config = config_lib.replace_fields(config, {"economy.skills": text})
     reference = config.economy.reference
     ignored = sorted(f for f in changes if f.startswith("economy.") and f != "economy.reference")
     if reference != "custom" and ignored:

@@ -5,7 +5,7 @@ first step, the workers at the second. Each role's experience is one decision pe
 advantage is the episode's return over the critic's estimate. Phase 1 trains the workers on random
 schedules; phase 2 trains both roles. Axes: B environments, N workers, L hours.
 
-Source: AI Economist, arXiv 2108.02755; spec sections 2.2 and 2.4.
+Source: AI Economist, arXiv 2108.02755.
 """
 
 from __future__ import annotations
@@ -309,7 +309,7 @@ class TwoLevel:
         """
         learning_rate, entropy_coefficient = rates
         config = self.config.workers if is_workers else self.config.planner
-        moments = role.moments.updated(returns, axis_name)
+        moments = role.moments.updated(returns, None if mask is None else mask[0], axis_name)
         target = moments.normalize(returns)
         batch = ppo.Batch(
             observation=experience.observation,
@@ -401,7 +401,11 @@ class TwoLevel:
         return done / jnp.maximum(total, 1)
 
     def _with_curricula(self, params: OneStepParams, num_updates: jax.Array) -> OneStepParams:
-        """Parameters in force now: labor-cost warm-up (all of training), tax cap (phase 2)."""
+        """Parameters in force now.
+
+        Labor-cost warm-up in all of training, tax cap in phase 2. In phase 1 schedules are random,
+        whatever the tax model of phase 2.
+        """
         config = self.config
         weight = curricula.labor_cost_weight(num_updates, config.labor_warmup_episodes)
         taxed_episodes = num_updates - config.phase1_updates
@@ -410,7 +414,8 @@ class TwoLevel:
         )
         cap = jnp.where(taxed_episodes < 0, params.rate_cap, cap)
         economy = dataclasses.replace(params.economy, labor_cost=params.economy.labor_cost * weight)
-        return dataclasses.replace(params, economy=economy, rate_cap=cap)
+        free = params.planner_sets_rates | (taxed_episodes < 0)
+        return dataclasses.replace(params, economy=economy, rate_cap=cap, planner_sets_rates=free)
 
     def _follows_planner(self, batch_size: int, axis_name: str | None) -> jax.Array:
         """``bool[B]``: False for the fixed share of environments that get random schedules."""

@@ -5,7 +5,7 @@ hours of work; incomes are taxed, taxes come back in equal shares, the episode e
 masks and timing are those of the official scenario ``one-step-economy``; the economics are
 ``outcome_of``'s. Axes: N workers, B brackets, R rates, W welfare functions.
 
-Source: AI Economist, arXiv 2108.02755, official code; spec sections 3.6 and 3.9.
+Source: AI Economist, arXiv 2108.02755, official code.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ WELFARE_NAMES = tuple(welfare.WELFARE_FUNCTIONS)
 # Units of the official observations: incomes in 100 coin, productivity in 1000, skills in 3.
 _INCOME_UNIT, _PRODUCTIVITY_UNIT, SKILL_UNIT = 100.0, 1000.0, 3.0
 
-# Rates above the cap by rounding only are allowed (spec section 2.4).
+# Rates above the cap by rounding only are allowed.
 _CAP_SLACK = 1e-6
 
 

@@ -168,6 +168,19 @@ def test_in_phase_2_exactly_the_configured_share_of_schedules_is_random(exact):
     assert abs(metrics["welfare_all_schedules"] - welfare) > 1e-3
 
 
+def test_a_fixed_tax_model_holds_in_phase_2_only(exact):
+    """Workers learn on random schedules, whatever comes after."""
+    update, state = exact
+    fixed = np.array([0.1, 0.3, 0.2])
+    params = one_step_params(ECONOMY, fixed_rates=fixed)
+    state = dataclasses.replace(state, env_params=params)
+    _, _, schedules, _ = recorded(update, at(state, 5))
+    np.testing.assert_allclose(schedules, [fixed] * NUM_ENVIRONMENTS, rtol=1e-6)
+    _, _, schedules, _ = recorded(update, at(state, 1))
+    assert len(np.unique(schedules, axis=0)) > 4
+    np.testing.assert_allclose(schedules % STEP, 0)
+
+
 def test_the_tax_cap_rises_in_phase_2(exact):
     update, state = exact
     state = certain(state, CHOOSE_ONE)
@@ -398,7 +411,7 @@ def test_return_moments_start_with_the_first_batch_and_then_fade():
         else:
             mean = 0.99 * mean + 0.01 * batch.mean(0)
             variance = 0.99 * variance + 0.01 * batch.var(0)
-        moments = moments.updated(jnp.asarray(batch, jnp.float32), None)
+        moments = moments.updated(jnp.asarray(batch, jnp.float32), None, None)
         np.testing.assert_allclose(moments.mean, mean, rtol=1e-5)
         np.testing.assert_allclose(moments.variance, variance, rtol=1e-4)
     normalized = moments.normalize(jnp.asarray(batches[0], jnp.float32))
@@ -406,13 +419,22 @@ def test_return_moments_start_with_the_first_batch_and_then_fade():
     assert moments.num_batches == 3
 
 
-def test_return_moments_of_shards_are_those_of_the_whole():
-    returns = jnp.asarray(np.random.default_rng(0).normal(size=(8, 2)), jnp.float32)
-    moments = ReturnMoments(jnp.zeros(2), jnp.ones(2), jnp.int32(0))
-    expected = moments.updated(returns, None)
-    got = jax.vmap(lambda r: moments.updated(r, "devices"), axis_name="devices")(
-        returns.reshape(2, 4, 2)
-    )
+def test_return_moments_ignore_masked_environments():
+    returns = jnp.array([1.0, 2.0, 100.0, 6.0])
+    moments = ReturnMoments(jnp.float32(0), jnp.float32(1), jnp.int32(0))
+    got = moments.updated(returns, jnp.array([1.0, 1.0, 0.0, 1.0]), None)
+    np.testing.assert_allclose([got.mean, got.variance], [3.0, 14 / 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_return_moments_of_shards_are_those_of_the_whole(masked):
+    """The shards have 3 and 1 valid returns: a mean of means would be wrong."""
+    returns = jnp.asarray(np.random.default_rng(0).normal(size=8), jnp.float32)
+    mask = jnp.array([1.0, 1, 1, 0, 0, 0, 1, 0]) if masked else None
+    moments = ReturnMoments(jnp.float32(0), jnp.float32(1), jnp.int32(0))
+    expected = moments.updated(returns, mask, None)
+    shards = jax.tree.map(lambda leaf: leaf.reshape(2, 4), (returns, mask))
+    got = jax.vmap(lambda r, m: moments.updated(r, m, "devices"), axis_name="devices")(*shards)
     chex.assert_trees_all_close(
         got, jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), expected), rtol=1e-5
     )
