@@ -63,9 +63,16 @@ results: setup
 	mkdir -p $(RESULTS)
 	$(BIN)/python benchmarks/ppo_speed.py --json=$(RESULTS)/ppo_speed.json
 	$(BIN)/python benchmarks/seed_scaling.py --json=$(RESULTS)/seed_scaling.json
-	$(BIN)/python benchmarks/kill_resume.py --kills=20 -- \
-		$(BIN)/ai-econ ai_economist --mode=train --preset=quick --workdir={workdir}
+	$(BIN)/python benchmarks/kill_resume.py --kills=20 -- $(BIN)/ai-econ ai_economist --mode=train \
+		--preset=smoke --workdir={workdir} --config.learning.phase1_updates=4000 \
+		--config.learning.phase2_updates=4000 --config.updates_per_segment=50
 	$(BIN)/ai-econ ai_economist --mode=compare --workdir=$(RESULTS)/one_step
+	$(BIN)/ai-econ ai_economist --mode=train --workdir=$(RESULTS)/r1_train
+	$(BIN)/ai-econ ai_economist --mode=compare --config.learning.worker_kind=exact \
+		--workdir=$(RESULTS)/r1_exact
+	$(BIN)/ai-econ ai_economist --mode=compare --preset=r2 --workdir=$(RESULTS)/r2_exact
+	$(BIN)/python -m pytest -m slow tests/core/test_ppo.py tests/envs/test_optimum.py
+	$(BIN)/python benchmarks/bars.py $(RESULTS)
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist ai_econ_jax.egg-info

@@ -4,7 +4,7 @@ The closed forms hold for utility ``coin - cost * hours^exponent`` when no worke
 hours and all earn at least 1 coin. With the elasticity ``e = 1 / (exponent - 1)`` of income,
 incomes are proportional to ``skill^(1+e) (1 - rate m)^e`` where ``m = 1 - 1/N``: a worker gets 1/N
 of the own tax back. With few and very unequal workers the unconstrained optimum exceeds 1, where
-the order of coin would reverse; it is clipped. Derived in the specification, section 6.2.
+the order of coin would reverse; it is clipped. Derived here and checked numerically in the tests.
 """
 
 from typing import NamedTuple

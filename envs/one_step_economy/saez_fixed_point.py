@@ -5,7 +5,7 @@ next rates from these incomes, with the true elasticity and inverse-income weigh
 are 0 (the free market), and the formula is used from the first incomes on, without the random rates
 that the training-time baseline sets until its buffer is full.
 
-That start reproduces the reference figures of the specification, 35.97 (R1) and 30.83 (R2). R2
+That start gives 35.97 (R1) and 30.83 (R2) under inverse-income utility. R2
 forgets its start; R1, whose 4 workers need 125 iterations to fill the buffer, does not within 400:
 a buffer full of free-market incomes gives 36.28 there, the spread to read its figure with.
 """

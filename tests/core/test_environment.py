@@ -16,6 +16,7 @@ import pytest
 
 from ai_econ_jax import spaces
 from ai_econ_jax.environment import AutoReset, timestep
+from ai_econ_jax.envs.brax_adapter import make_brax
 from ai_econ_jax.envs.gymnax_adapter import GymnaxEnvironment
 from ai_econ_jax.envs.one_step_economy import make_params
 from ai_econ_jax.envs.one_step_economy.environment import OneStepEconomy, one_step_params
@@ -46,6 +47,10 @@ def cartpole():
     return GymnaxEnvironment(environment), params, params.replace(gravity=30.0)
 
 
+def pendulum():
+    return make_brax("inverted_pendulum", episode_length=3), (), ()
+
+
 def resetting(make):
     environment, *params = make()
     return AutoReset(environment), *params
@@ -59,7 +64,9 @@ CASES = {
     "one_step": Case(one_step, 2, random=False, masks=one_step_masks),
     "one_step_auto_reset": Case(lambda: resetting(one_step), 5, random=False, masks=one_step_masks),
     "cartpole_auto_reset": Case(lambda: resetting(cartpole), 40, random=True),
+    "brax_auto_reset": Case(lambda: resetting(pendulum), 5, random=True),
 }
+SLOW = {"brax_auto_reset"}  # to compile
 
 
 def is_space(x):
@@ -115,7 +122,10 @@ class Compiled:
         return (state, after), inside
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in CASES],
+)
 def compiled(request):
     return Compiled(CASES[request.param])
 
@@ -187,7 +197,7 @@ def test_a_batch_over_params_equals_single_environments(compiled):
     expected = jax.tree.map(lambda *leaves: jnp.stack(leaves), *[after for _, after in singles])
     chex.assert_trees_all_close(got, expected, rtol=1e-5, atol=1e-6)
     one, other = (jax.tree.map(lambda leaf, i=i: leaf[i], got) for i in range(2))
-    assert not same(one, other)  # the parameters did something
+    assert not same(one, other)  # parameters, or the key where there are none, did something
 
 
 def test_the_key_matters_exactly_where_something_is_random(compiled):

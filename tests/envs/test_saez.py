@@ -57,7 +57,7 @@ def schedule(incomes, elasticity, pareto_weights="inverse_income", dtype=float):
 
 
 def schedule_by_loop(incomes, elasticity, uniform=False):
-    """Section 2.5 of the specification in plain numpy, with NaN for empty bins."""
+    """The official Saez computation in plain numpy, with NaN for empty bins."""
 
     def weigh(z):
         return np.ones_like(z) if uniform else 1 / np.maximum(1, z)

@@ -182,7 +182,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before_and_is_reported(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        # The rows of the specification's table of bad inputs that this scenario can meet.
+        # Bad inputs that this scenario can meet.
         (["--num_workers=1"], ["economy.num_workers = 1", "[2, 1000]"]),
         (["--skills=1.5"], ["1 skills, must be at least 2"]),
         (["--rates=0,0.1,1.2,0,0,0,0"], ["rates[2] is 1.2, must lie in [0, 1]"]),
