@@ -53,12 +53,12 @@ class TwoLevelConfig:
     share_worker_policy: bool = True  # one policy for all workers, or one each
     # The planner's reward: from what the same workers do when they do not explore, or when they do.
     planner_judged_by: str = "greedy_workers"
-    num_environments: int = 40  # B, over all devices
+    num_environments: int = 32  # B, over all devices
     shuffle_blocks: int = 4  # see ppo.BatchConfig
     phase1_updates: int = 3000
     phase2_updates: int = 1500
     fine_tuning_rate: float = 0.25  # of the workers' learning rate, in phase 2 behind phase 1
-    random_schedule_share: float = 0.2  # of environments in phase 2: keeps workers' competence
+    random_schedule_share: float = 0.25  # of environments in phase 2: keeps workers' competence
     labor_warmup_episodes: float = 0.0  # K of the labor-cost warm-up; 0: full cost at once
     tax_cap_warmup: float = -1e9  # episodes; the default never binds, the paper's is -100
     tax_cap_slope: float = 0.001  # per episode
