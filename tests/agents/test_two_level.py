@@ -314,14 +314,16 @@ def test_without_a_planner_the_schedule_is_the_fixed_one():
 
 @pytest.fixture(scope="module")
 def separate():
-    config = dataclasses.replace(CONFIG, share_worker_policy=False, phase1_updates=0)
+    config = dataclasses.replace(
+        CONFIG, share_worker_policy=False, phase1_updates=0, fine_tuning_rate=0.0
+    )
     learner = TwoLevel(config, OneStepEconomy(STEP), ECONOMY)
     state = jax.jit(learner.init)(jax.random.key(0), PARAMS)
     return learner, state, jax.jit(learner.update)(state)[0]
 
 
 def test_separate_policies_start_differently_and_all_learn(separate):
-    """Behind no phase 1, workers learn at the full rate in phase 2."""
+    """Behind no phase 1 there is nothing to fine-tune: workers learn at the full rate."""
     _, state, after = separate
     for before, leaf in zip(
         jax.tree.leaves(state.workers.policy.params),
@@ -364,6 +366,8 @@ def test_each_worker_follows_its_own_policy(separate):
 
 def test_workers_are_handed_over_without_their_optimiser(separate):
     learner, _, trained = separate
+    assert not learner.workers_are_trained
+    assert TwoLevel(learner.config, learner.environment, ECONOMY, True, True).workers_are_trained
     init = jax.jit(learner.init)
     state = init(jax.random.key(5), PARAMS, trained.workers)
     chex.assert_trees_all_equal(state.workers.policy.params, trained.workers.policy.params)
