@@ -81,6 +81,17 @@ def test_one_and_two_devices_build_the_same_minibatches(num_minibatches):
     np.testing.assert_array_equal(np.sort(joined), np.sort(whole))
 
 
+def test_blocks_that_devices_cannot_share_are_refused():
+    config = ppo.BatchConfig(num_environments=9, num_steps=4, num_minibatches=2, shuffle_blocks=3)
+    on_a_device = functools.partial(
+        ppo.shuffle_into_minibatches, config=config, axis_name="devices"
+    )
+    with pytest.raises(ValueError, match="shuffle_blocks = 3: must be a multiple of the 2 devices"):
+        jax.vmap(on_a_device, (None, 0), axis_name="devices")(
+            jax.random.key(0), jnp.zeros((2, 4, 4))
+        )
+
+
 # The loss.
 
 
