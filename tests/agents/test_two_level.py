@@ -160,11 +160,14 @@ def test_in_phase_2_exactly_the_configured_share_of_schedules_is_random(exact):
     update, state = exact
     for seed in range(3):
         fresh = dataclasses.replace(certain(state, CHOOSE_HALF), key=jax.random.key(seed))
-        _, metrics, schedules, _ = recorded(update, at(fresh, 5))
+        after, metrics, schedules, _ = recorded(update, at(fresh, 5))
         assert (schedules == 0.5).all(-1).sum() == 6
     outcome = jax.jit(equilibrium)(ECONOMY, jnp.full(NUM_BRACKETS, 0.5))
     welfare = outcome.welfare["inverse_income_utility"]
-    np.testing.assert_allclose(metrics["welfare"], welfare, rtol=1e-5)  # not of random schedules
+    # The metric, and the moments that the planner's critic works in, leave out random schedules.
+    np.testing.assert_allclose(metrics["welfare"], welfare, rtol=1e-5)
+    np.testing.assert_allclose(after.planner.moments.mean, welfare, rtol=1e-5)
+    np.testing.assert_allclose(after.planner.moments.variance, 0.0, atol=1e-6)
     assert abs(metrics["welfare_all_schedules"] - welfare) > 1e-3
 
 

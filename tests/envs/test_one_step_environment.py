@@ -188,11 +188,13 @@ def test_the_planner_may_only_wait_while_the_workers_decide():
     ("cap", "num_allowed"), [(0.0, 1), (0.1, 3), (0.2, 5), (0.6, 13), (0.9, 19), (1.0, 21)]
 )
 def test_rates_above_the_cap_are_masked(cap, num_allowed):
-    """Spec 2.4: compared with 1e-6 of slack, so that 0.6 counts as at most 0.6."""
+    """Compared with 1e-6 of slack, so that 0.6 is allowed where the cap is 0.6 but for rounding."""
     params = one_step_params(reference_economy("R1"), rate_cap=cap)
-    _, first = OneStepEconomy().reset(KEY, params)
-    mask = np.asarray(first.observation.planner.action_mask).reshape(7, 22)
-    assert (mask == (np.arange(22) <= num_allowed)).all()
+    for rounding in (0.0, -5e-7, 5e-7):
+        rounded = params.replace(rate_cap=params.rate_cap + rounding)
+        _, first = OneStepEconomy().reset(KEY, rounded)
+        mask = np.asarray(first.observation.planner.action_mask).reshape(7, 22)
+        assert (mask == (np.arange(22) <= num_allowed)).all()
 
 
 def test_a_rate_above_the_cap_has_no_effect():
