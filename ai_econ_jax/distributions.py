@@ -41,16 +41,27 @@ class InverseCDFCategorical(distrax.Categorical):
     """A distrax categorical that samples with one random number a row instead of one an action.
 
     On two CPU cores 4096 rows of 101 actions take 3 ms instead of 13 ms, 4096 rows of 10 actions
-    0.5 ms instead of 1.3 ms.
+    0.5 ms instead of 1.3 ms. Log-probability and entropy are those of distrax for finite logits, at
+    half its cost, the gradient included: the logits are normalised once, not once for each.
     """
 
     def __init__(self, logits: jax.Array):
-        """Takes logits f32[..., A]; events are int32[...]."""
+        """Takes finite logits f32[..., A]; events are int32[...]."""
         super().__init__(logits=logits, dtype=jnp.int32)
 
     def _sample_n(self, key: jax.Array, n: int) -> jax.Array:
         uniform = jax.random.uniform(key, (n, *self.logits.shape[:-1]))
         return sample_by_inverse_cdf(uniform, self.logits)
+
+    def log_prob(self, value: jax.Array) -> jax.Array:
+        """Log-probability f32[...] of actions int[...]; -inf where there is no such action."""
+        chosen = jnp.expand_dims(value, -1) == jnp.arange(self.num_categories)
+        log_prob = jnp.sum(jnp.where(chosen, self.logits, 0), axis=-1)
+        return jnp.where((value < 0) | (value >= self.num_categories), -jnp.inf, log_prob)
+
+    def entropy(self) -> jax.Array:
+        """Entropy f32[...] in nats."""
+        return -jnp.sum(jnp.exp(self.logits) * self.logits, axis=-1)
 
 
 def masked_categorical(logits: jax.Array, mask: jax.Array | None = None) -> InverseCDFCategorical:

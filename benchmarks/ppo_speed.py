@@ -17,13 +17,14 @@ import statistics
 import time
 from typing import Any
 
+# First of all: it sizes the thread pool of JAX, and importing gymnax starts JAX.
+import ai_econ_jax  # isort: skip  # noqa: F401
 import gymnax
 import jax
 import rejax
 from absl import app, flags
 from gymnax.environments.classic_control.cartpole import CartPole
 
-import ai_econ_jax  # sets NPROC before jax starts  # noqa: F401
 from ai_econ_jax import ppo
 from ai_econ_jax.distributions import masked_categorical
 from ai_econ_jax.environment import AutoReset
