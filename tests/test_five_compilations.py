@@ -28,14 +28,6 @@ runs = types.SimpleNamespace(**runpy.run_path(str(SCRIPT)))
 NUM_SEEDS = 2
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """These tests run tiny programs once; optimising them costs more than it saves."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module", params=runs.CASES)
 def case(request):
     return runs.CASES[request.param]()

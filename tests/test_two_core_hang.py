@@ -8,6 +8,7 @@ import pytest
 
 STAY_ON_TWO_CORES = "import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])\n"
 TRAINING = """
+import ai_econ_jax  # first: gymnax starts JAX
 import gymnax, jax
 from ai_econ_jax import ppo
 from ai_econ_jax.distributions import masked_categorical
@@ -56,3 +57,22 @@ def test_eight_seeds_of_sixty_thousand_steps_finish_on_two_cores():
 def test_the_pool_has_eight_threads_unless_the_user_says_otherwise(set_by_user, expected):
     code = "import ai_econ_jax, sys; print(os.environ['NPROC'], 'jax' in sys.modules)"
     assert run(code, **set_by_user).split() == [expected, "False"]
+
+
+@pytest.mark.parametrize(
+    ("before", "warned"),
+    [
+        ("import gymnax", True),
+        ("", False),
+        ("import os; os.environ['NPROC'] = '2'; import gymnax", False),
+    ],
+)
+def test_a_pool_that_is_fixed_already_is_warned_of(before, warned):
+    code = """
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import ai_econ_jax
+print([str(w.message) for w in caught])
+"""
+    assert ("import ai_econ_jax first, or set NPROC=8" in run(before + code)) == warned

@@ -54,7 +54,7 @@ class Case:
 
 def one_step() -> Case:
     """Workers and planner learn, two minibatches each; phase 2 begins at the third update."""
-    role = RoleConfig(learning_rate=0.01, hidden=(), num_epochs=2, num_minibatches=2)
+    role = RoleConfig(num_epochs=2, num_minibatches=2)
     config = TwoLevelConfig(
         workers=role,
         planner=role,
@@ -81,12 +81,12 @@ def cartpole() -> Case:
     environment, env_params = gymnax.make("CartPole-v1")
     learner = ppo.make_ppo(
         AutoReset(GymnaxEnvironment(environment)),
-        ActorCritic(num_logits=2, hidden=()),
+        ActorCritic(num_logits=2),
         lambda logits, observation: distrax.Categorical(logits),
         ppo.BatchConfig(num_environments=4, num_steps=16, num_epochs=2, num_minibatches=2),
         num_updates=4,
     )
-    hyperparameters = ppo.Hyperparameters(learning_rate=0.01)
+    hyperparameters = ppo.Hyperparameters()
     return Case(
         init=lambda key: learner.init(key, hyperparameters, env_params),
         update=learner.update,
@@ -126,7 +126,6 @@ def on_a_mesh(case: Case, mesh: jax.sharding.Mesh) -> tuple[Any, Any]:
 
 
 def main(coordinator: str, process_id: str, output: str) -> None:
-    jax.config.update("jax_disable_most_optimizations", True)
     devices.initialize_distributed(coordinator, num_processes=2, process_id=int(process_id))
     assert jax.process_count() == 2 and jax.local_device_count() == 1
     mesh = jax.make_mesh((2,), (AXIS,))
