@@ -15,11 +15,6 @@ def mean_over(tree: Tree, axis_name: AxisName) -> Tree:
     return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
 
 
-def sum_over(tree: Tree, axis_name: AxisName) -> Tree:
-    """Sums every leaf over the named axis of the enclosing map; without a name, no change."""
-    return tree if axis_name is None else jax.lax.psum(tree, axis_name)
-
-
 def initialize_distributed(
     coordinator: str | None = None,
     num_processes: int | None = None,

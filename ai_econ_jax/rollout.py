@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from ai_econ_jax.environment import Environment, TimeStep
+from ai_econ_jax.environment import Environment
 
 # policy(keys [B], carry, observation [B, ...], first bool[B]) -> (carry, action [B, ...], extras).
 # `carry` is the hidden state of a recurrent policy (() for a feed-forward one); a recurrent policy
@@ -156,15 +156,3 @@ def rollout(
 def _expand(flag: jax.Array, like: jax.Array) -> jax.Array:
     """Add trailing axes to ``flag`` ``[B]`` so that it broadcasts against ``like`` ``[B, ...]``."""
     return flag.reshape(flag.shape + (1,) * (like.ndim - flag.ndim))
-
-
-__all__ = [
-    "EnvironmentBatch",
-    "Policy",
-    "TimeStep",
-    "Trajectory",
-    "global_indices",
-    "init_batch",
-    "per_environment_keys",
-    "rollout",
-]

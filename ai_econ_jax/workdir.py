@@ -28,7 +28,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from absl import logging
+from jax.experimental import multihost_utils
 
 from ai_econ_jax import config as config_lib
 
@@ -100,18 +102,34 @@ def open_workdir(path: str | os.PathLike, config: Any, **arguments: Any) -> Iter
             another process is training in it.
     """
     directory = pathlib.Path(path).expanduser().absolute()
-    if jax.process_index() != 0:
-        yield Workdir(directory, writes=False)
-        return
-    record = {"config": config_lib.to_dict(config), "arguments": arguments}
-    record = json.loads(json.dumps(record))  # as it will be read back: tuples become lists
+    writes = jax.process_index() == 0
+    refusal = None
     with contextlib.ExitStack() as stack:
-        try:
-            _prepare(directory, record, stack)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise WorkdirError(f"workdir {directory}: cannot be written: {reason}") from error
-        yield Workdir(directory)
+        if writes:
+            record = {"config": config_lib.to_dict(config), "arguments": arguments}
+            record = json.loads(json.dumps(record))  # as it will be read back: tuples become lists
+            try:
+                _prepare(directory, record, stack)
+            except WorkdirError as error:
+                refusal = error
+            except OSError as error:
+                reason = error.strerror or str(error)
+                refusal = WorkdirError(f"workdir {directory}: cannot be written: {reason}")
+        _raise_in_all(refusal, directory)
+        yield Workdir(directory, writes)
+
+
+def _raise_in_all(refusal: WorkdirError | None, directory: pathlib.Path) -> None:
+    """Raises process 0's refusal there, and one that points to it in the other processes.
+
+    They would wait for process 0 forever otherwise.
+    """
+    if jax.process_count() > 1:
+        refused = multihost_utils.broadcast_one_to_all(np.bool_(refusal is not None))
+        if refused and refusal is None:
+            refusal = WorkdirError(f"workdir {directory}: refused by process 0, which says why")
+    if refusal is not None:
+        raise refusal
 
 
 def _prepare(directory: pathlib.Path, record: Mapping[str, Any], stack: contextlib.ExitStack):

@@ -162,8 +162,9 @@ class TwoLevel:
         play = jax.vmap(self._play, (0, 0, None, None))
         experience, returns, outcome = play(keys, by_planner, state, env_params)
 
+        # In phase 1 no schedule is the planner's, and all count.
         metrics = {
-            "welfare": masked_mean(returns.planner, by_planner, axis_name),
+            "welfare": masked_mean(returns.planner, by_planner | ~in_phase2, axis_name),
             "welfare_all_schedules": devices.mean_over(jnp.mean(returns.planner), axis_name),
             "utility": devices.mean_over(jnp.mean(outcome.utility), axis_name),
             "hours": devices.mean_over(jnp.mean(outcome.hours), axis_name),

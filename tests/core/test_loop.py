@@ -439,7 +439,7 @@ def update(state):
     key, noise = jax.random.split(state["key"])
     x = 0.5 * state["x"] + jax.random.normal(noise, ())
     return {"x": x, "key": key}, {"mean": devices.mean_over(x.mean(), "d"),
-                                  "sum": devices.sum_over(x.sum(), "d")}
+                                  "sum": jax.lax.psum(x.sum(), "d")}
 
 with workdir.open_workdir(path, Config()) as directory:
     end = loop.train(update, state, num_updates=updates, updates_per_segment=4, workdir=directory)
@@ -447,7 +447,7 @@ assert end["x"].sharding.is_equivalent_to(split, 1), end["x"].sharding
 """
 
 
-def test_two_processes_write_one_run_and_resume_it(tmp_path):
+def test_two_processes_write_one_run_resume_it_and_are_both_refused_a_strange_directory(tmp_path):
     script = tmp_path / "sharded.py"
     script.write_text(TWO_PROCESSES)
 
@@ -458,14 +458,24 @@ def test_two_processes_write_one_run_and_resume_it(tmp_path):
             list(map(str, command)), stderr=subprocess.PIPE, text=True, env=dict(os.environ)
         )
 
-    for updates in (8, 12):
+    def start_two(name, updates):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        runs = [start(2, process, "two", updates, port) for process in range(2)]
-        for run_of_two in runs:
+        return [start(2, process, name, updates, port) for process in range(2)]
+
+    for updates in (8, 12):
+        for run_of_two in start_two("two", updates):
             _, errors = run_of_two.communicate(timeout=120)
             assert run_of_two.returncode == 0, errors
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "notes.txt").write_text("somebody's")
+    runs = start_two("other", 4)
+    errors = [run_of_two.communicate(timeout=120)[1] for run_of_two in runs]
+    assert [run_of_two.returncode for run_of_two in runs] == [1, 1], errors
+    assert "holds 'notes.txt' but no config.json" in errors[0]
+    assert f"workdir {other}: refused by process 0, which says why" in errors[1]
     alone = start(1, 0, "one", 12)
     _, errors = alone.communicate(timeout=120)
     assert alone.returncode == 0, errors
