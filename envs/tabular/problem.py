@@ -40,7 +40,7 @@ def make_problem(
       name: For tables and figures.
       transition: `P`, f[S, A, S] or f[H, S, A, S].
       reward: `R`, f[S, A] or f[H, S, A], in original units; a trailing next-state axis S is
-        averaged with `P`.
+        averaged with `P`. Where f[H, S, A] and f[S, A, S] are the same shape, it is the former.
       initial: `mu`, f[S]; state 0 when None.
       horizon: H; needed where neither `P` nor `R` has an H axis.
       baseline: actions i[S] or i[H, S], or probabilities f[S, A] or f[H, S, A].
@@ -56,7 +56,7 @@ def make_problem(
         raise ProblemError(f"P has shape {laws.shape}: must be [S, A, S] or [H, S, A, S]")
     check_laws("P", laws)
     num_states, num_actions = laws.shape[-3:-1]
-    rewards = _expected_rewards(_numbers("R", reward), laws)
+    rewards = _expected_rewards(_numbers("R", reward), laws, horizon)
     steps = _horizon(horizon, laws, rewards)
     shape = (steps, num_states, num_actions)
 
@@ -160,10 +160,12 @@ def _numbers(field: str, values: Any) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def _expected_rewards(rewards: np.ndarray, laws: np.ndarray) -> np.ndarray:
+def _expected_rewards(rewards: np.ndarray, laws: np.ndarray, horizon: int | None) -> np.ndarray:
     """Rewards f64[S, A] or f64[H, S, A]; a trailing next-state axis is averaged with `laws`."""
     num_states, num_actions = pair = laws.shape[-3:-1]
-    if rewards.ndim in (3, 4) and rewards.shape[-3:] == (*pair, num_states):
+    steps = laws.shape[0] if laws.ndim == 4 else horizon
+    by_step = rewards.ndim == 3 and rewards.shape[1:] == pair and steps in (None, len(rewards))
+    if not by_step and rewards.ndim in (3, 4) and rewards.shape[-3:] == (*pair, num_states):
         rewards = (rewards * laws).sum(-1)
     elif rewards.ndim not in (2, 3) or rewards.shape[-2:] != pair:
         raise ProblemError(
