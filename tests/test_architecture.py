@@ -146,5 +146,5 @@ def test_what_is_imported_is_what_is_required():
     tops = {module.split(".")[0] for name in TEXTS for module in _imports(name)}
     tops -= {PACKAGE, *sys.stdlib_module_names}
     imported = {plain(DISTRIBUTION.get(top, top)) for top in tops}
-    optional = names(project["optional-dependencies"]["bench"])
+    optional = set().union(*(names(project["optional-dependencies"][e]) for e in ("bench", "gym")))
     assert imported - optional == names(project["dependencies"])

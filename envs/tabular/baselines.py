@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
 import jax
 import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
 
 from ai_econ_jax.envs.tabular import dynamic_programming
 from ai_econ_jax.envs.tabular.mdp import TabularMDP
@@ -27,7 +26,7 @@ def make_baseline(mdp: TabularMDP, baseline: str | npt.ArrayLike, eta: float = 1
       ProblemError: Unknown name, or a table that does not fit.
     """
     if not isinstance(baseline, str):
-        return policy_from_table("baseline", baseline, mdp.reward.shape)
+        return policy_from_table("baseline", baseline, mdp.shape)
     if baseline == "boltzmann":
         return boltzmann(mdp, eta)
     if baseline == "rank2":

@@ -11,15 +11,15 @@ import jax.numpy as jnp
 
 from ai_econ_jax.envs.tabular.mdp import TabularMDP
 
-# Values are the ground truth of everything else: no TF32 on GPUs, no bfloat16 on TPUs.
-_PRECISION = jax.lax.Precision.HIGHEST
-
 
 def backup(transition: jax.Array, reward: jax.Array, next_value: jax.Array) -> jax.Array:
     """One step back, `r + P V`: f[..., S, A] from f[..., S, A, S], f[..., S, A] and f[S]."""
-    return reward + jnp.matmul(transition, next_value, precision=_PRECISION)
+    # Not a matrix product: that rounds equal rows differently, so that ties break by chance, and on
+    # accelerators it is done in fewer bits.
+    return reward + (transition * next_value).sum(-1)
 
 
+@jax.jit
 def optimal(mdp: TabularMDP) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Backward induction.
 
@@ -38,6 +38,7 @@ def optimal(mdp: TabularMDP) -> tuple[jax.Array, jax.Array, jax.Array]:
     return jnp.concatenate([values, end[None]]), q, policy
 
 
+@jax.jit
 def evaluate(mdp: TabularMDP, policy: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Values f[H + 1, S] and action values f[H, S, A] of a policy f[H, S, A]."""
 
@@ -53,19 +54,21 @@ def evaluate(mdp: TabularMDP, policy: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.concatenate([values, end[None]]), q
 
 
+@jax.jit
 def value(mdp: TabularMDP, policy: jax.Array) -> jax.Array:
     """Expected return f[] of a policy f[H, S, A], `mu . V_0`."""
     values, _ = evaluate(mdp, policy)
     return jnp.sum(mdp.initial * values[0])
 
 
+@jax.jit
 def occupancy(mdp: TabularMDP, policy: jax.Array) -> jax.Array:
     """Probability f[H, S, A] of being in s and taking a at step h; each step sums to 1."""
 
     def step(state_law: jax.Array, inputs: tuple[jax.Array, jax.Array]):
         transition, probabilities = inputs
         visited = state_law[:, None] * probabilities
-        return jnp.einsum("sa,sap->p", visited, transition, precision=_PRECISION), visited
+        return (visited[..., None] * transition).sum((0, 1)), visited
 
     _, visited = jax.lax.scan(step, mdp.initial, (mdp.transition, policy))
     return visited

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 
-import chex
 import jax
 import numpy as np
+from flax import struct
 
 
-@chex.dataclass(frozen=True)
+@struct.dataclass
 class TabularMDP:
     """One problem as a pytree, so that one program is vmapped over problems.
 
@@ -27,6 +27,11 @@ class TabularMDP:
     transition: jax.Array
     reward: jax.Array
     initial: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, S, A)."""
+        return self.horizon, self.num_states, self.num_actions
 
     @property
     def horizon(self) -> int:

@@ -135,8 +135,7 @@ def check_indices(field: str, indices: np.ndarray, count: int, what: str) -> Non
     if bad.any():
         index = first_index(bad)
         raise ProblemError(
-            f"{field} holds {what} {indices[index]} at {show(index)}: "
-            f"must be in 0 .. {count - 1}"
+            f"{field} holds {what} {indices[index]} at {show(index)}: must be in 0 .. {count - 1}"
         )
 
 

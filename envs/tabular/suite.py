@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ai_econ_jax.envs.tabular.baselines import make_baseline
+from ai_econ_jax.envs.tabular.constrained import factored, inventory
 from ai_econ_jax.envs.tabular.mdp import Problem
 from ai_econ_jax.envs.tabular.problem import ProblemError, make_problem
 
@@ -107,7 +108,7 @@ def dirichlet(
 def dirichlet_sparse(
     num_states: int = 5, num_actions: int = 5, horizon: int = 5, alpha: float = 0.1, seed: int = 1
 ) -> Problem:
-    """As `dirichlet`, with three in four rewards set to 0: the random problem where safety bites."""
+    """As `dirichlet`, with three in four rewards set to 0: here safety costs something."""
     shape, generator = _random_shape(num_states, num_actions, horizon, alpha, seed)
     transition = generator.dirichlet(np.full(num_states, alpha), size=shape)
     reward = generator.random(shape)
@@ -123,6 +124,8 @@ PROBLEMS: dict[str, Callable[..., Problem]] = {
     "riverswim": riverswim,
     "dirichlet": dirichlet,
     "dirichlet_sparse": dirichlet_sparse,
+    "inventory": inventory,
+    "factored": factored,
 }
 
 
