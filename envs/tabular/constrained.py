@@ -17,7 +17,8 @@ from ai_econ_jax.envs.tabular.mdp import Problem, TabularMDP
 from ai_econ_jax.envs.tabular.problem import ProblemError, make_problem
 
 # HiGHS' own tolerance, 1e-7, is coarser than what the optima are compared to.
-_LP_TOLERANCE = 1e-10
+_TOLERANCE = 1e-10
+LP_OPTIONS = {"primal_feasibility_tolerance": _TOLERANCE, "dual_feasibility_tolerance": _TOLERANCE}
 
 _DEMAND = np.array([0.3, 0.2, 0.2, 0.2, 0.05, 0.05])  # P(demand = 0 .. 5)
 
@@ -62,13 +63,12 @@ def solve(problem: ConstrainedProblem) -> tuple[float, np.ndarray]:
         A_eq=flow,
         b_eq=inflow,
         method="highs",
-        options={
-            "primal_feasibility_tolerance": _LP_TOLERANCE,
-            "dual_feasibility_tolerance": _LP_TOLERANCE,
-        },
+        options=LP_OPTIONS,
     )
-    if result.status != 0:
+    if result.status == 2:
         raise ProblemError(f"budget is {problem.budget:g}: no policy costs so little")
+    if result.status != 0:
+        raise RuntimeError(f"the linear program was not solved: {result.message}")
     return -float(result.fun), policy_of_occupancy(result.x.reshape(reward.shape))
 
 
@@ -105,7 +105,7 @@ def policy_of_occupancy(occupancy: npt.ArrayLike) -> np.ndarray:
     visited = np.maximum(np.asarray(occupancy, np.float64), 0.0)
     total = visited.sum(-1, keepdims=True)
     uniform = np.full_like(visited, 1.0 / visited.shape[-1])
-    return np.where(total > _LP_TOLERANCE, visited / np.maximum(total, _LP_TOLERANCE), uniform)
+    return np.where(total > _TOLERANCE, visited / np.maximum(total, _TOLERANCE), uniform)
 
 
 def _inventory_arrays() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
