@@ -111,7 +111,7 @@ class Trace:
       shortfall: f64[B], the largest gamma - V(pi_k); negative is the smallest margin.
       leave: i64[B], first episode away from the baseline, -1 for never.
       full: i64[B], first fully optimistic episode, -1 for never.
-      transitions: f[H or 1, X, S, A, B], final counts.
+      transitions: f[H or 1, X, S, A, B], final counts; None of a learner that keeps none.
       seconds: Wall-clock seconds without compilation.
       policies: f[T, H, S, A, B] and
       shares: f[T, B], the policies played at each point, if they were asked for.
@@ -128,7 +128,7 @@ class Trace:
     shortfall: np.ndarray
     leave: np.ndarray
     full: np.ndarray
-    transitions: jax.Array
+    transitions: jax.Array | np.ndarray | None
     seconds: float
     policies: np.ndarray | None = None
     shares: np.ndarray | None = None

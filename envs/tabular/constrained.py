@@ -46,33 +46,62 @@ def from_value_constraint(mdp: TabularMDP, gamma: float) -> ConstrainedProblem:
 def solve(problem: ConstrainedProblem) -> tuple[float, np.ndarray]:
     """The best value that keeps to the budget, and a policy f64[H, S, A] that has it.
 
-    A linear program over occupancies: `max d.r`, `d.c <= budget`, with the flow of the MDP. With
-    an infinite budget, the unconstrained optimum.
+    With an infinite budget, the unconstrained optimum.
 
     Raises:
       ProblemError: No policy keeps to the budget.
     """
-    mdp, cost = problem.mdp, np.asarray(problem.cost, np.float64)
-    reward = np.asarray(mdp.reward, np.float64)
-    flow, inflow = flow_constraints(mdp)
-    bounded = np.isfinite(problem.budget)
+    mdp = problem.mdp
+    return best_within_budget(
+        np.asarray(mdp.transition, np.float64),
+        np.asarray(mdp.reward, np.float64),
+        np.asarray(mdp.initial, np.float64),
+        np.asarray(problem.cost, np.float64),
+        problem.budget,
+    )
+
+
+def best_within_budget(
+    transition: np.ndarray,
+    reward: np.ndarray,
+    initial: np.ndarray,
+    cost: np.ndarray,
+    budget: float,
+) -> tuple[float, np.ndarray]:
+    """A linear program over occupancies: `max d.r`, `d.c <= budget`, with the flow of the MDP.
+
+    Args:
+      transition: f64[H, S, A, S].
+      reward: f64[H, S, A], of any size.
+      initial: f64[S].
+      cost: f64[H, S, A], of any size.
+      budget: Most expected cost; may be infinite.
+
+    Returns:
+      The best value and a policy f64[H, S, A] that has it.
+
+    Raises:
+      ProblemError: No policy keeps to the budget.
+    """
+    flow, inflow = _flow(transition, initial)
+    bounded = np.isfinite(budget)
     result = scipy.optimize.linprog(
         -reward.ravel(),
         A_ub=cost.reshape(1, -1) if bounded else None,
-        b_ub=[problem.budget] if bounded else None,
+        b_ub=[budget] if bounded else None,
         A_eq=flow,
         b_eq=inflow,
         method="highs",
         options=LP_OPTIONS,
     )
     if result.status == 2:
-        raise ProblemError(f"budget is {problem.budget:g}: no policy costs so little")
+        raise ProblemError(f"budget is {budget:g}: no policy costs so little")
     if result.status != 0:
         raise RuntimeError(f"the linear program was not solved: {result.message}")
     return -float(result.fun), policy_of_occupancy(result.x.reshape(reward.shape))
 
 
-def flow_constraints(mdp: TabularMDP) -> tuple[scipy.sparse.csr_array, np.ndarray]:
+def _flow(transition: np.ndarray, initial: np.ndarray) -> tuple[scipy.sparse.csr_array, np.ndarray]:
     """The linear equations that make d[H, S, A] an occupancy.
 
     `sum_a d_h(s, a) - sum_{s', a'} P_{h-1}(s | s', a') d_{h-1}(s', a') = mu(s) if h = 0 else 0`.
@@ -80,20 +109,16 @@ def flow_constraints(mdp: TabularMDP) -> tuple[scipy.sparse.csr_array, np.ndarra
     Returns:
       A sparse matrix f64[H S, H S A] and the right-hand side f64[H S].
     """
-    horizon, num_states, num_actions = mdp.reward.shape
-    outflow = scipy.sparse.kron(
-        scipy.sparse.eye_array(horizon * num_states), np.ones((1, num_actions))
-    )
-    arrivals = [
-        scipy.sparse.csr_array(step.reshape(-1, num_states).T)
-        for step in np.asarray(mdp.transition, np.float64)[:-1]
-    ]
+    horizon, num_states, num_actions, _ = transition.shape
+    rows = scipy.sparse.eye_array(horizon * num_states)
+    outflow = scipy.sparse.kron(rows, np.ones((1, num_actions)))
+    arrivals = [step.reshape(-1, num_states).T for step in transition[:-1]]
     # Arrivals of step h - 1 are rows of step h: a block diagonal, one block of rows further down.
     first = scipy.sparse.csr_array((num_states, 0))
     last = scipy.sparse.csr_array((0, num_states * num_actions))
     shifted = scipy.sparse.block_diag([first, *arrivals, last])
     inflow = np.zeros(horizon * num_states)
-    inflow[:num_states] = np.asarray(mdp.initial, np.float64)
+    inflow[:num_states] = initial
     return scipy.sparse.csr_array(outflow - shifted), inflow
 
 
