@@ -1,6 +1,7 @@
 import jax
 import numpy as np
 import pytest
+import scipy.optimize
 
 from ai_econ_jax.agents.stepmix.config import RunConfig
 from ai_econ_jax.agents.stepmix.constrained import (
@@ -14,7 +15,7 @@ from ai_econ_jax.agents.stepmix.constrained_run import run_constrained
 from ai_econ_jax.envs.tabular import constrained, suite
 from ai_econ_jax.envs.tabular import dynamic_programming as dp
 from ai_econ_jax.envs.tabular.constrained import ConstrainedProblem, from_value_constraint, solve
-from ai_econ_jax.envs.tabular.problem import ProblemError
+from ai_econ_jax.envs.tabular.problem import ProblemError, make_problem
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -83,6 +84,67 @@ def test_dopes_program_keeps_to_budget_and_interval_and_is_optimistic():
     assert cost <= loose.budget
 
 
+def dope_by_loops(known):
+    """Value of DOPE's program, every row written out, pooled counts."""
+    horizon, num_states, num_actions = known.reward.shape
+    log_term = np.log(6 * num_states**2 * horizon * known.episodes / known.delta)
+    cells = list(np.ndindex(horizon, num_states, num_actions, num_states))
+    column = {cell: i for i, cell in enumerate(cells)}
+    objective, budget_row = np.zeros(len(cells)), np.zeros(len(cells))
+    rows, inflow = [budget_row], []
+    flow = np.zeros((horizon * num_states, len(cells)))
+    for h, s, a in np.ndindex(horizon, num_states, num_actions):
+        counts = known.transitions[0, s, a]
+        n = counts.sum()
+        law = counts / n
+        beta = 2 * np.sqrt(log_term * law * (1 - law) / n) + 14 * log_term / (3 * n)
+        block = [column[h, s, a, x] for x in range(num_states)]
+        objective[block] = known.reward[h, s, a] + horizon**2 / known.kappa * beta.sum()
+        budget_row[block] = known.cost[h, s, a] + horizon * beta.sum()
+        for x in range(num_states):
+            for sign in (1, -1):  # sign * (z_x - law_x sum z) <= beta_x sum z
+                row = np.zeros(len(cells))
+                row[block] = -sign * law[x] - beta[x]
+                row[block[x]] += sign
+                rows.append(row)
+    for h, s in np.ndindex(horizon, num_states):
+        for a, x in np.ndindex(num_actions, num_states):
+            flow[h * num_states + s, column[h, s, a, x]] += 1
+            if h > 0:
+                flow[h * num_states + s, column[h - 1, x, a, s]] -= 1
+        inflow.append(known.initial[s] if h == 0 else 0)
+    limits = np.zeros(len(rows))
+    limits[0] = known.budget
+    result = scipy.optimize.linprog(-objective, np.array(rows), limits, flow, inflow)
+    return -result.fun
+
+
+@pytest.mark.parametrize("visits", [2e4, 1e6])
+def test_dopes_value_is_that_of_its_program_written_out(visits):
+    problem, baseline = make_cliff()
+    problem = ConstrainedProblem(problem.mdp, problem.cost, 4.9)
+    known = knowledge(problem, baseline, visits)
+    assert dope(known)[1] == pytest.approx(dope_by_loops(known), rel=1e-7)
+
+
+def test_both_ends_of_dopes_interval_bind():
+    # One action; the middle state pays. Optimism moves as much mass to it as beta allows.
+    transition = np.zeros((2, 3, 1, 3))
+    transition[:, :, 0] = [0.2, 0.3, 0.5]
+    reward = np.zeros((2, 3, 1))
+    reward[1, 1] = 1
+    mdp = make_problem("p", transition, reward).mdp
+    problem = ConstrainedProblem(mdp, np.zeros((2, 3, 1)), 10.0)
+    known = knowledge(problem, np.ones((2, 3, 1)), 1e6)
+    log_term = np.log(6 * 9 * 2 * 1000 / 0.05)
+    law = transition[0, 0, 0]
+    beta = 2 * np.sqrt(log_term * law * (1 - law) / 1e6) + 14 * log_term / 3e6
+    bonus = 2 * 4 / 10 * beta.sum()
+    # What the middle gains, the others must lose: each by its own beta at most.
+    gain = min(beta[1], beta[0] + beta[2])
+    assert dope(known)[1] == pytest.approx(0.3 + gain + bonus, abs=1e-8)
+
+
 def test_knowing_the_support_tightens_dopes_program():
     problem, baseline = make_cliff()
     loose = ConstrainedProblem(problem.mdp, problem.cost, 4.5)
@@ -105,6 +167,16 @@ def test_optpess_plays_the_baseline_until_its_pessimistic_cost_is_below_the_midd
     threshold = log_term * (horizon * size / ((problem.budget - 0.6) / 2)) ** 2
     assert optpess_lp(knowledge(problem, baseline, np.floor(threshold))) is None
     assert optpess_lp(knowledge(problem, baseline, np.ceil(threshold) + 1)) is not None
+
+
+def test_optpess_value_in_closed_form():
+    problem, baseline = make_factored()  # worth 2/3 of its budget
+    visits, horizon, size = 1e8, 6, 18
+    bonus = np.sqrt(np.log(32 * 9 * horizon * 1000 / 0.05) / visits)
+    left = problem.budget - horizon * size * bonus
+    weight = size + 4 * horizon * (1 + size) / (problem.budget - 0.6)
+    _, upper = optpess_lp(knowledge(problem, baseline, visits))
+    assert upper == pytest.approx(2 / 3 * left + horizon * weight * bonus, abs=1e-9)
 
 
 def test_k0_is_the_official_figure():
