@@ -14,7 +14,7 @@ SYSTEMS = {"ai_economist", "stepmix", "epsmix", "oppo", "dapo", "ocsampler"}  # 
 # Parts of a floor that the rest of it may use. Everything else there is a neighbour.
 SHARED = {ENVS: {"economy"}, AGENTS: set(), LAUNCH: set()}
 COMMAND_TABLE = f"{PACKAGE}/cli.py"  # the one file of the core that may name a system
-MAY_PRINT = {COMMAND_TABLE, f"{PACKAGE}/loop.py"}  # errors, and progress where there is no bar
+MAY_PRINT = {COMMAND_TABLE, f"{PACKAGE}/progress.py"}  # errors, and progress without a bar
 MOST_LINES, MOST_LINES_OF_A_LAUNCHER = 450, 100
 # Imported under another name than the one they are installed by.
 DISTRIBUTION = {"absl": "absl-py", "orbax": "orbax-checkpoint"}
