@@ -25,14 +25,19 @@ class Estimate:
     """What is known of the laws of some cells.
 
     Attributes:
-      probabilities: f[X, ..., B], empirical; zero where unseen.
-      seen: bool[..., B].
-      radii: What the preset needs besides, each f[..., B].
+      transitions: f[X, ..., B], how often each next state followed.
+      count: f[..., B], their sum.
+      radii: What the preset makes of the count, each f[..., B].
     """
 
-    probabilities: jax.Array
-    seen: jax.Array
+    transitions: jax.Array
+    count: jax.Array
     radii: tuple[jax.Array, ...]
+
+    @property
+    def probabilities(self) -> jax.Array:
+        """f[X, ..., B], the empirical laws; zero where nothing was seen."""
+        return self.transitions / jnp.maximum(self.count, 1)
 
 
 # (known, upper next values f[X, ..., B], lower ones, reach f[...]) -> f[..., B]. The reach is
@@ -77,12 +82,11 @@ class Sizes:
 
 
 def estimate(bonus: ConfidenceSet, transitions: jax.Array) -> Estimate:
-    """Summarises counts f[X, ..., B] of transitions."""
-    count = transitions.sum(0)
-    visits = jnp.maximum(count, 1)
-    return Estimate(
-        probabilities=transitions / visits, seen=count > 0, radii=bonus.radii(visits)
-    )
+    """Summarises counts f[H, X, ..., B] of transitions, for each of H steps."""
+    count = transitions.sum(1)
+    # A loop over steps, for XLA would fuse one operation and sum the counts anew for every use.
+    radii = jax.lax.map(lambda visits: bonus.radii(jnp.maximum(visits, 1)), count)
+    return Estimate(transitions=transitions, count=count, radii=radii)
 
 
 def upper(
@@ -102,7 +106,7 @@ def upper(
     """
     best = high.max(0)
     bound = jnp.clip(bonus.upper(known, high, low, reach), high.min(0), best)
-    return jnp.where(known.seen, bound, best)
+    return jnp.where(known.count > 0, bound, best)
 
 
 def lower(
@@ -111,7 +115,7 @@ def lower(
     """Lower bound of the mean next value, the mirror image of ``upper``."""
     worst = low.min(0)
     bound = jnp.clip(bonus.lower(known, high, low, reach), worst, low.max(0))
-    return jnp.where(known.seen, bound, worst)
+    return jnp.where(known.count > 0, bound, worst)
 
 
 def _mean(known: Estimate, values: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 BISECTIONS = 8
 # Where the dual's minimiser is looked for, in units of the span of the values.
@@ -22,11 +23,11 @@ def log_radius(count: jax.Array, cells: int, delta: float, support: int) -> jax.
 
     beta(n) = log(cells / delta) + log binom(n + m - 1, m - 1), with probability at least 1 - delta
     (proved in the spec, section 2.3, by a mixture martingale and Ville's inequality). The binomial
-    is summed as log1p(n / i) over i < m: as a difference of lgamma it would lose all its digits in
-    float32 once n is some ten thousand.
+    is the product of 1 + n / i over i < m: as a difference of lgamma it would lose all its digits
+    in float32 once n is some ten thousand.
 
     Args:
-      count: f[...], n >= 0.
+      count: f[...], n, from 0 to 2^24.
       cells: How many laws are estimated.
       delta: Probability that any bound ever fails, in (0, 1).
       support: m, the number of next states that a law may have.
@@ -35,11 +36,12 @@ def log_radius(count: jax.Array, cells: int, delta: float, support: int) -> jax.
       f[...].
     """
 
-    def add(i, total):
-        return total + jnp.log1p(count / i)
-
-    start = jnp.full_like(count, math.log(cells / delta))
-    return jax.lax.fori_loop(1, support, add, start)
+    total = jnp.full_like(count, math.log(cells / delta))
+    # Products of five factors, none above 2^24, stay below the largest float: fewer logarithms.
+    for first in range(1, support, 5):
+        factors = (1 + count / i for i in range(first, min(first + 5, support)))
+        total += jnp.log(math.prod(factors))
+    return total
 
 
 def upper(
@@ -66,19 +68,20 @@ def upper(
     scale = jnp.maximum(span, _TINY_SPAN)
     gap = (top - values) / scale
 
-    def bisect(i, log_x):
+    def bisect(inverse, move):  # 1 / x, in spans
         # The sign of the dual's slope needs no accurate logarithm, the value below does.
-        ratio = 1 + gap * jnp.exp(-log_x)
+        ratio = 1 + gap * inverse
         exponent = (probabilities * jnp.log(ratio)).sum(0) - radius
         falling = jnp.exp(exponent) * (probabilities / ratio).sum(0) > 1
-        half = (_LOG_HIGH - _LOG_LOW) / 4 * 0.5**i
-        return log_x + jnp.where(falling, half, -half)
+        return inverse * jnp.where(falling, 1 / move, move), None
 
     shape = jnp.broadcast_shapes(radius.shape, top.shape)
-    middle = jnp.full(shape, (_LOG_LOW + _LOG_HIGH) / 2, probabilities.dtype)
-    x = jnp.exp(jax.lax.fori_loop(0, bisections, bisect, middle))
-    exponent = (probabilities * jnp.log1p(gap / x)).sum(0) - radius
-    bound = jnp.minimum(top - scale * x * jnp.expm1(exponent), top)
+    middle = jnp.full(shape, math.exp(-(_LOG_LOW + _LOG_HIGH) / 2), probabilities.dtype)
+    moves = np.exp((_LOG_HIGH - _LOG_LOW) / 4 * 0.5 ** np.arange(bisections))
+    # A loop, for XLA would fuse unrolled steps, computing every step again in each later one.
+    inverse, _ = jax.lax.scan(bisect, middle, jnp.asarray(moves, middle.dtype))
+    exponent = (probabilities * jnp.log1p(gap * inverse)).sum(0) - radius
+    bound = jnp.minimum(top - scale / inverse * jnp.expm1(exponent), top)
     return jnp.where(span < _TINY_SPAN, top, bound)
 
 

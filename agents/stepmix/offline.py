@@ -128,7 +128,7 @@ def pessimistic_policy(
       f[H + 1, S, B].
     """
     confidence_set = confidence.PRESETS[bonus](sizes)
-    known = jax.vmap(lambda counts: confidence.estimate(confidence_set, counts))(transitions)
+    known = confidence.estimate(confidence_set, transitions)
     horizon, num_states, num_actions = reward.shape
 
     def back(values, step):

@@ -87,7 +87,8 @@ def plan(
       rungs: Rungs whose lower bounds are wanted, each in 0..H, ascending; the time goes into
         rungs above 0.
     """
-    known = jax.vmap(lambda counts: confidence.estimate(bonus, counts))(transitions)
+    steps, states, *_, seeds = transitions.shape
+    known = confidence.estimate(bonus, transitions.reshape(steps, states, -1, seeds))
     optimistic, highs, lows = _optimistic(bonus, problem, known, bool(rungs))
     start = problem.initial[:, None]
     lowers = [(start * lows[0]).sum(0)] if 0 in rungs else []
@@ -108,27 +109,28 @@ def _optimistic(
       The policy f[H, S, A, B], and its upper and lower values f[H + 1, S, B]; the lower values
       repeat the upper ones where nobody needs them.
     """
-    horizon, num_states, _ = problem.reward.shape
+    horizon, num_states, num_actions = problem.reward.shape
+    seeds = known.count.shape[-1]
     needs_lower = needs_lower or bonus.paired
 
     def back(values, h):
         high, low = values
-        cells = _at_step(known, h)
+        cells = jax.tree.map(lambda x: x[jnp.minimum(h, len(x) - 1)], known)  # [(X,) S A, B]
         reward = problem.reward[h][..., None]
         reach = jnp.asarray(horizon - 1 - h, reward.dtype)
-        ahead = high[:, None, None], low[:, None, None]  # [X, 1, 1, B]
-        q = reward + confidence.upper(bonus, cells, *ahead, reach)
+        ahead = (_spread(values[:, None], num_states * num_actions) for values in (high, low))
+        q = reward + confidence.upper(bonus, cells, *ahead, reach).reshape(-1, num_actions, seeds)
         best = q.max(1)
         greedy = _first(q == best[:, None])
         if needs_lower:
-            chosen = jax.tree.map(lambda x: _choose(x, greedy), cells)
-            worth = confidence.lower(bonus, chosen, high[:, None], low[:, None], reach)
-            low = (greedy * reward).sum(1) + worth
+            chosen = jax.tree.map(lambda x: _choose(x, greedy), cells)  # [X, S, B]
+            ahead = (_spread(values[:, None], num_states) for values in (high, low))
+            low = (greedy * reward).sum(1) + confidence.lower(bonus, chosen, *ahead, reach)
         else:
             low = best
         return (best, low), (greedy, best, low)
 
-    zeros = jnp.zeros((num_states, known.seen.shape[-1]), problem.reward.dtype)
+    zeros = jnp.zeros((num_states, seeds), problem.reward.dtype)
     steps = jnp.arange(horizon)
     _, (policy, highs, lows) = jax.lax.scan(back, (zeros, zeros), steps, reverse=True)
     return policy, *(jnp.concatenate([x, zeros[None]]) for x in (highs, lows))
@@ -148,9 +150,9 @@ def _ladder(
     of the baseline's actions only.
     """
     schedule = _schedule(rungs)
-    baseline_cells = _of_baseline(known, problem)
+    usual = jax.tree.map(lambda x: _of_baseline(x, problem), known)
     reward = jnp.take_along_axis(problem.reward, problem.support, -1)
-    lanes = schedule.step.shape[1]
+    lanes, seeds = schedule.step.shape[1], known.count.shape[-1]
     horizon, num_states, _ = problem.reward.shape
 
     def back(values, now):
@@ -160,19 +162,21 @@ def _ladder(
             jnp.where(fresh, tails[jnp.maximum(begins, 0)], old)
             for tails, old in zip((highs, lows), values, strict=True)
         )
-        cells = jax.tree.map(lambda x: x[step], baseline_cells)  # [L, (X,) S, M, B]
-        cells = cells.replace(probabilities=jnp.moveaxis(cells.probabilities, 1, 0))
-        reach = (horizon - 1 - step).astype(reward.dtype)[:, None, None, None]
-        ahead = (jnp.moveaxis(v, 1, 0)[:, :, None, None] for v in (high, low))  # [X, L, 1, 1, B]
-        ahead = tuple(ahead)
-        paid, weight = reward[step][..., None], problem.weights[step][..., None]
-        low = (weight * (paid + confidence.lower(bonus, cells, *ahead, reach))).sum(2)
+        cells = jax.tree.map(lambda x: _gather(x, step), usual)  # [(X,) L S M, B]
+        reach = jnp.repeat(horizon - 1 - step, reward[0].size).astype(reward.dtype)[:, None]
+        ahead = [_spread(jnp.moveaxis(v, 1, 0), reward[0].size) for v in (high, low)]
+
+        def mean_over_actions(bound):
+            q = bound.reshape(lanes, num_states, -1, seeds) + reward[step][..., None]
+            return (problem.weights[step][..., None] * q).sum(2)
+
+        low = mean_over_actions(confidence.lower(bonus, cells, *ahead, reach))
         high = low
         if bonus.paired:
-            high = (weight * (paid + confidence.upper(bonus, cells, *ahead, reach))).sum(2)
+            high = mean_over_actions(confidence.upper(bonus, cells, *ahead, reach))
         return (high, low), (problem.initial[:, None] * low).sum(1)
 
-    zeros = jnp.zeros((lanes, num_states, known.seen.shape[-1]), reward.dtype)
+    zeros = jnp.zeros((lanes, num_states, seeds), reward.dtype)
     times = jnp.asarray(schedule.step), jnp.asarray(schedule.begins)
     _, bounds = jax.lax.scan(back, (zeros, zeros), times)
     return {j: bounds[place] for j, place in schedule.ends.items()}
@@ -194,19 +198,15 @@ class _Schedule:
 
 
 def _schedule(rungs: list[int]) -> _Schedule:
-    """Packs rungs, of which j takes j backups one after another, into lanes of equal length.
+    """Packs rungs, of which j takes j backups one after another, into lanes of even length.
 
-    The longest and the shortest share a lane, and so on: of a whole ladder every lane makes H + 1
-    backups, so that a scan over them wastes none.
+    The longest rung goes first, each to the lane that is free soonest. Half as many lanes as rungs
+    serve a whole ladder without waste: each makes H + 1 backups.
     """
-    left, lanes = sorted(rungs), []
-    length = left[-1] + (left[0] if len(left) > 1 else 0)
-    while left:
-        lane = [left.pop()]
-        if left and lane[0] + left[0] <= length:
-            lane.append(left.pop(0))
-        lanes.append(lane)
-    step = np.zeros((length, len(lanes)), np.int32)
+    lanes: list[list[int]] = [[] for _ in range(-(-len(rungs) // 2))]
+    for rung in sorted(rungs, reverse=True):
+        min(lanes, key=sum).append(rung)
+    step = np.zeros((max(map(sum, lanes)), len(lanes)), np.int32)
     begins = np.full_like(step, -1)
     ends = {}
     for place, lane in enumerate(lanes):
@@ -219,22 +219,28 @@ def _schedule(rungs: list[int]) -> _Schedule:
     return _Schedule(step, begins, ends)
 
 
-def _at_step(known: Estimate, step: jax.Array) -> Estimate:
-    """Cells of one step; pooled counts have a single one, for all steps."""
-    return jax.tree.map(lambda x: x[jnp.minimum(step, x.shape[0] - 1)], known)
+def _of_baseline(x: jax.Array, problem: KnownProblem) -> jax.Array:
+    """Entries f[H, (X,) S M, B] of f[H or 1, (X,) S A, B] at the baseline's actions."""
+    horizon, num_states, _ = problem.support.shape
+    first = np.arange(num_states)[:, None] * problem.reward.shape[-1]
+    index = (first + problem.support).reshape(horizon, *(1,) * (x.ndim - 3), -1, 1)
+    return jnp.take_along_axis(jnp.broadcast_to(x, (horizon, *x.shape[1:])), index, axis=-2)
 
 
-def _of_baseline(known: Estimate, problem: KnownProblem) -> Estimate:
-    """Cells f[H, (X,) S, M, B] of the baseline's actions."""
+def _gather(x: jax.Array, step: jax.Array) -> jax.Array:
+    """Entries f[(X,) L F, B] of f[H, (X,) F, B] at one step i32[L] for each lane."""
+    lanes = jnp.moveaxis(x[step], 0, -3)
+    return lanes.reshape(*lanes.shape[:-3], -1, lanes.shape[-1])
 
-    def take(x):
-        x = jnp.broadcast_to(x, (len(problem.support), *x.shape[1:]))
-        index = problem.support.reshape(
-            problem.support.shape[0], *(1,) * (x.ndim - 4), *problem.support.shape[1:], 1
-        )
-        return jnp.take_along_axis(x, index, axis=-2)
 
-    return jax.tree.map(take, known)
+def _spread(values: jax.Array, cells: int) -> jax.Array:
+    """Repeats next values f[X, L, B] for each of the cells of a lane: f[X, L cells, B].
+
+    All backups see arrays f[X, F, B] of full size. With an axis of size 1, as M and L often are, or
+    with the repetition left to the loop that reads it, XLA's CPU code is two to ten times slower.
+    """
+    wide = jnp.broadcast_to(values[:, :, None], (*values.shape[:2], cells, values.shape[2]))
+    return jax.lax.optimization_barrier(wide.reshape(len(values), -1, values.shape[2]))
 
 
 def _first(marked: jax.Array) -> jax.Array:
@@ -245,6 +251,6 @@ def _first(marked: jax.Array) -> jax.Array:
 
 
 def _choose(x: jax.Array, chosen: jax.Array) -> jax.Array:
-    """Entries f[..., S, B] of f[..., S, A, B] at the actions of a one-hot f[S, A, B]."""
-    picked = jnp.where(chosen > 0, x, 0).sum(-2)
+    """Entries f[..., S, B] of f[..., S A, B] at the actions of a one-hot f[S, A, B]."""
+    picked = jnp.where(chosen > 0, x.reshape(*x.shape[:-2], *chosen.shape), 0).sum(-2)
     return picked.astype(x.dtype)

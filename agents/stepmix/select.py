@@ -126,7 +126,9 @@ def allstep(lowers: jax.Array, limits: Limits, horizon: int) -> Choice:
     """EpsMix's share taken as a mixture at every step: a negative control, which is not safe."""
     share = epsmix(lowers, limits, horizon).share
     weight = jnp.broadcast_to(1 - share, (horizon, *share.shape))
-    return Choice(weight, jnp.ones_like(share), (1 - share) * horizon, jnp.full_like(share, -jnp.inf))
+    return Choice(
+        weight, jnp.ones_like(share), (1 - share) * horizon, jnp.full_like(share, -jnp.inf)
+    )
 
 
 def ucbvi(lowers: jax.Array, limits: Limits, horizon: int) -> Choice:
@@ -154,9 +156,7 @@ def budget(lowers: jax.Array, limits: Limits, horizon: int) -> Choice:
     Garcelon et al. 2020). A past episode counts with the value credited to it, see ``credited``.
     """
     affordable = limits.slack + limits.episodes * (lowers[0] - limits.gamma) >= 0
-    return _per_episode(
-        affordable.astype(lowers.dtype), jnp.asarray(-jnp.inf), horizon
-    )
+    return _per_episode(affordable.astype(lowers.dtype), jnp.asarray(-jnp.inf), horizon)
 
 
 def credited(lowers: jax.Array, choice: Choice, limits: Limits) -> jax.Array:

@@ -12,8 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_EXACT = jax.lax.Precision.HIGHEST  # one-hot products must copy floats, also on TPU and GPU
-
 
 @chex.dataclass(frozen=True)
 class World:
@@ -21,7 +19,7 @@ class World:
 
     Attributes:
       transition: f[H, S, A, X].
-      next_cumulative: f[H, X, S, A], sum of the probabilities of all next states up to this one.
+      next_cumulative: f[H, S, A, X], sum of the probabilities of all next states up to this one.
       initial_cumulative: f[S], likewise of the first state.
       disadvantage: f[H, S, A], V*_h(s) - Q*_h(s, a), never negative.
       baseline: f[H, S, A].
@@ -61,7 +59,7 @@ def make_world(
     cumulative = np.cumsum(transition / transition.sum(-1, keepdims=True), -1)
     return World(
         transition=jnp.asarray(transition, dtype),
-        next_cumulative=jnp.asarray(np.moveaxis(cumulative, -1, 1), dtype),
+        next_cumulative=jnp.asarray(cumulative, dtype),
         initial_cumulative=jnp.asarray(np.cumsum(initial / initial.sum()), dtype),
         disadvantage=jnp.asarray(disadvantage, dtype),
         baseline=jnp.asarray(baseline, dtype),
@@ -87,7 +85,7 @@ def gap_of(world: World, initial: jax.Array, policy: jax.Array) -> jax.Array:
 
     def back(gap, step):
         transition, disadvantage, chance = step
-        ahead = jnp.einsum("sax,xb->sab", transition, gap, precision=_EXACT)
+        ahead = jnp.einsum("sax,xb->sab", transition, gap, precision=jax.lax.Precision.HIGHEST)
         return (chance * (disadvantage[..., None] + ahead)).sum(1), None
 
     zeros = jnp.zeros((policy.shape[1], policy.shape[-1]), policy.dtype)
@@ -138,52 +136,37 @@ def roll_out(
     Returns:
       The counts after, and bool[E, B], which episodes were played by ``policy``.
     """
-    horizon, num_states, num_actions, _ = policy.shape
-    counted = live[:, None].astype(transitions.dtype)
+    horizon, seeds = policy.shape[0], policy.shape[-1]
     played = noise[1] < (1.0 if share is None else share)
-    state = _sample(world.initial_cumulative[:, None, None], noise[0])
-    pooled = len(transitions) == 1
+    lanes = jnp.arange(seeds)
 
-    def act(carry, step):
-        state, total = carry  # one-hot f[S, E, B]
-        chance, baseline, cumulative, before, chooses, moves = step
-        row = (state[:, None] * chance[:, :, None]).sum(0)  # [A, E, B]
+    def act(state, step):  # i32[E, B]
+        chance, baseline, cumulative, chooses, moves = step
+        row = jnp.moveaxis(chance[state, :, lanes], -1, 0)  # [A, E, B]
         if share is not None:
-            usual = jnp.einsum("seb,sa->aeb", state, baseline, precision=_EXACT)
-            row = jnp.where(played, row, usual)
-        # One by one: the partial sums of a tree need not grow, and then no sample is one-hot.
+            row = jnp.where(played, row, jnp.moveaxis(baseline[state], -1, 0))
+        # One by one: the partial sums of a tree need not grow, and _sample counts on it.
         action = _sample(jnp.stack(list(itertools.accumulate(row))), chooses)
-        cell = state[:, None] * action  # [S, A, E, B]
-        upto = jnp.einsum("xsa,saeb->xeb", cumulative, cell, precision=_EXACT)
-        after = _sample(upto, moves)
-        happened = (after[:, None, None] * (cell * counted)).sum(-2)  # [X, S, A, B]
-        if pooled:
-            return (after, total + happened), None
-        return (after, total), before + happened
+        after = _sample(jnp.moveaxis(cumulative[state, action], -1, 0), moves)
+        return after, (after, state, action)
 
-    steps = (
-        policy,
-        world.baseline,
-        world.next_cumulative,
-        jnp.zeros((horizon, 0)) if pooled else transitions,
-        noise[2::2],
-        noise[3::2],
-    )
-    carry = state.astype(policy.dtype), transitions[0] if pooled else jnp.zeros(())
-    (_, total), after = jax.lax.scan(act, carry, steps)
-    return total[None] if pooled else after, played
+    first = _sample(world.initial_cumulative[:, None, None], noise[0])
+    steps = policy, world.baseline, world.next_cumulative, noise[2::2], noise[3::2]
+    _, happened = jax.lax.scan(act, first, steps)  # each [H, E, B]
+    step = jnp.minimum(jnp.arange(horizon), len(transitions) - 1)[:, None, None]
+    counted = live[:, None].astype(transitions.dtype)
+    return transitions.at[step, *happened, lanes].add(counted), played
 
 
 def _sample(cumulative: jax.Array, noise: jax.Array) -> jax.Array:
-    """One-hot samples by inversion.
+    """Samples by inversion.
 
     Args:
-      cumulative: f[N, ...], of N outcomes; the last is the total, whatever rounding made of it.
+      cumulative: f[N, ...], never falling, of N outcomes; the last is the total, whatever rounding
+        has made of it.
       noise: f[...], in [0, 1).
 
     Returns:
-      f[N, ...]; never an outcome of probability zero.
+      i32[...]; never an outcome of probability zero.
     """
-    beyond = noise * cumulative[-1] >= cumulative
-    before = jnp.concatenate([jnp.ones_like(beyond[:1]), beyond[:-1]])
-    return (before & ~beyond).astype(cumulative.dtype)
+    return (noise * cumulative[-1] >= cumulative).sum(0, dtype=jnp.int32)
