@@ -168,7 +168,9 @@ def _ladder(
 
         def mean_over_actions(bound):
             q = bound.reshape(lanes, num_states, -1, seeds) + reward[step][..., None]
-            return (problem.weights[step][..., None] * q).sum(2)
+            q = problem.weights[step][..., None] * q
+            # Added up by hand: inside a sum, XLA's CPU code computes the bounds number by number.
+            return sum(q[:, :, m] for m in range(q.shape[2]))
 
         low = mean_over_actions(confidence.lower(bonus, cells, *ahead, reach))
         high = low
