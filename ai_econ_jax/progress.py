@@ -4,14 +4,19 @@ import contextlib
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import jax
 import tqdm
 
 _PLAIN_LINE_SECONDS = 10.0
 
-Show = Callable[[int, Mapping[str, float]], None]
+
+class Show(Protocol):
+    """Shows how many units are done, and metrics beside that."""
+
+    def __call__(self, done: int, metrics: Mapping[str, float]) -> None: ...  # noqa: D102
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ Axes: H steps, S states, A actions, T points of the curves, B seeds.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import pathlib
 import zipfile
@@ -79,9 +80,8 @@ def compare(config: StepMixConfig, setting: Setting, workdir: Workdir | None = N
     for name in config.algos:
         if name not in traces:
             with progress(config.run.episodes, "episode", title=name) as show:
-                traces[name] = run_algorithm(
-                    name, setting, config, on_progress=lambda done, show=show: show(done, {})
-                )
+                tell = functools.partial(show, metrics={})
+                traces[name] = run_algorithm(name, setting, config, on_progress=tell)
             if workdir is not None and workdir.writes:
                 _write_traces(workdir.path / "metrics.npz", traces)
     return comparison_of(config, setting, {name: traces[name] for name in config.algos})

@@ -89,11 +89,8 @@ def make_setting(config: StepMixConfig) -> Setting:
         value = float(dynamic_programming.value(problem.mdp, problem.baseline))
     _check_gamma(problem, gamma, value)
     _check_counts(config, problem, transitions)
-    problem = dataclasses.replace(
-        problem,
-        mdp=jax.tree.map(np.asarray, problem.mdp),
-        baseline=np.asarray(problem.baseline),
-    )
+    mdp, baseline = jax.tree.map(np.asarray, (problem.mdp, problem.baseline))
+    problem = dataclasses.replace(problem, mdp=mdp, baseline=baseline)
     return Setting(problem, gamma, optimal, value, run_config, learned, transitions)
 
 
