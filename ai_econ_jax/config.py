@@ -237,6 +237,32 @@ def replace_fields(config: ConfigT, values: Mapping[str, Any]) -> ConfigT:
     return validate(from_dict(type(config), data))
 
 
+def merge_short_flags(
+    config: Any, short: Mapping[str, Any], flag_values: flags.FlagValues = flags.FLAGS
+) -> dict[str, Any]:
+    """Joins what ``--config.…`` set with what a launcher's short flags set.
+
+    Args:
+        config: The parsed config.
+        short: Dotted path of a field to the value that a short flag gave it.
+        flag_values: The parsed flags.
+
+    Returns:
+        Dotted path to value of every field that the command line set in either way.
+
+    Raises:
+        ValueError: If one field was set in both ways, to different values.
+    """
+    explicit = {field: get_field(config, field) for field in overridden_fields(flag_values)}
+    for field in explicit.keys() & short.keys():
+        if explicit[field] != short[field]:
+            raise ValueError(
+                f"--config.{field}={explicit[field]} contradicts a short flag, which makes it "
+                f"{short[field]}"
+            )
+    return explicit | dict(short)
+
+
 def _define_preset(presets: Mapping[str, Any], flag_values: flags.FlagValues, **kwargs) -> None:
     names = list(presets)
     flags.DEFINE_enum("preset", names[0], names, "Named config.", flag_values, **kwargs)

@@ -8,7 +8,6 @@ with the same bits in the state and the same bytes in ``metrics.jsonl`` as one t
 import contextlib
 import functools
 import io
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -16,18 +15,16 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 from jax.experimental import multihost_utils
 
 from ai_econ_jax import checkpoint
 from ai_econ_jax import workdir as workdir_lib
+from ai_econ_jax.progress import progress
 from ai_econ_jax.workdir import Workdir
 
 State = TypeVar("State")
 Metrics = Mapping[str, jax.Array]
 Row = dict[str, Any]
-
-_PLAIN_LINE_SECONDS = 10.0
 
 
 class NonFiniteError(FloatingPointError):
@@ -85,7 +82,7 @@ def train(
     if done == num_updates:
         return state
     run_segment = _compiled_segment(update, log_every)
-    with _tensorboard(workdir, done) as board, _progress(done, num_updates) as show:
+    with _tensorboard(workdir, done) as board, progress(num_updates, "update", done) as show:
         while done < num_updates:
             started = time.perf_counter()
             length = min(updates_per_segment, num_updates - done)
@@ -268,40 +265,3 @@ def _write_timing(workdir: Workdir, done: int, started: float, computed: float) 
     host_seconds = time.perf_counter() - computed
     row = {"update": done, "segment_seconds": computed - started, "host_seconds": host_seconds}
     workdir_lib.append_rows(workdir.timing, [row])
-
-
-@contextlib.contextmanager
-def _progress(done: int, total: int) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
-    """Yields ``show(done, metrics)``: a bar on a terminal, else a line now and then, on stderr."""
-    if jax.process_index() != 0:
-        yield lambda done, metrics: None
-    elif sys.stderr.isatty():
-        with tqdm.tqdm(total=total, initial=done, unit="update", dynamic_ncols=True) as bar:
-
-            def show_bar(done: int, metrics: Mapping[str, float]) -> None:
-                bar.set_postfix(metrics, refresh=False)
-                bar.update(done - bar.n)
-
-            yield show_bar
-    else:
-        yield _plain_lines(done, total)
-
-
-def _plain_lines(begin: int, total: int) -> Callable[[int, Mapping[str, float]], None]:
-    started = last = time.perf_counter()
-
-    def show_line(done: int, metrics: Mapping[str, float]) -> None:
-        nonlocal last
-        now = time.perf_counter()
-        if done == total or now - last >= _PLAIN_LINE_SECONDS:
-            last = now
-            rate = (done - begin) / (now - started)
-            left = tqdm.tqdm.format_interval((total - done) / rate)
-            shown = "".join(f", {name}={value:.4g}" for name, value in metrics.items())
-            print(
-                f"update {done}/{total}, {rate:.4g} updates/s, {left} left{shown}",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    return show_line

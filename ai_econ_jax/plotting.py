@@ -8,7 +8,8 @@ import contextlib
 import io
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -29,6 +30,13 @@ STYLE = {
     "grid.alpha": 0.3,
     "legend.frameon": False,
     "lines.linewidth": 1.5,
+}
+# From the middle of a label's left side to its point.
+_LEADER: dict[str, Any] = {
+    "arrowstyle": "-",
+    "linewidth": 0.6,
+    "alpha": 0.6,
+    "relpos": (0, 0.5),
 }
 
 
@@ -77,3 +85,49 @@ def learning_curve(axes: Axes, x: ArrayLike, y: ArrayLike, label: str | None = N
     if np.isfinite(half_width).any():
         low, high = mean - half_width, mean + half_width
         axes.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)  # type: ignore[arg-type]
+
+
+def end_labels(
+    axes: Axes,
+    x: float,
+    ends: Mapping[str, float],
+    labels: Mapping[str, str],
+    colors: Mapping[str, str],
+    gap: float = 0.065,
+) -> None:
+    """Names lines beside their right ends, moved apart where they would overlap.
+
+    Call it when the limits of the axes are final, whatever their scales.
+
+    Args:
+        axes: Where.
+        x: Right end of the lines.
+        ends: Name to height of each line there.
+        labels: Name to what is written.
+        colors: Name to colour.
+        gap: Least distance of two labels, as a share of the axes' height.
+    """
+    to_share = axes.transAxes.inverted()
+    tops = {
+        name: to_share.transform(axes.transData.transform((x, end)))[1]
+        for name, end in ends.items()
+    }
+    names = sorted(tops, key=lambda name: tops[name])
+    heights = np.asarray([tops[name] for name in names])
+    for _ in range(100):  # push neighbours apart until all have room
+        for i in np.flatnonzero(np.diff(heights) < 0.999 * gap):
+            middle = heights[i : i + 2].mean()
+            heights[i : i + 2] = middle - gap / 2, middle + gap / 2
+        heights = np.clip(heights, 0, 1)
+    for name, height in zip(names, heights, strict=True):
+        axes.annotate(
+            labels[name],
+            (x, ends[name]),
+            xytext=(1.08, height),
+            textcoords="axes fraction",
+            annotation_clip=False,
+            color=colors[name],
+            fontsize=8,
+            va="center",
+            arrowprops={**_LEADER, "color": colors[name]},
+        )

@@ -14,7 +14,7 @@ SYSTEMS = {"ai_economist", "stepmix", "epsmix", "oppo", "dapo", "ocsampler"}  # 
 # Parts of a floor that the rest of it may use. Everything else there is a neighbour.
 SHARED = {ENVS: {"economy"}, AGENTS: set(), LAUNCH: set()}
 COMMAND_TABLE = f"{PACKAGE}/cli.py"  # the one file of the core that may name a system
-MAY_PRINT = {COMMAND_TABLE, f"{PACKAGE}/loop.py"}  # errors, and progress where there is no bar
+MAY_PRINT = {COMMAND_TABLE, f"{PACKAGE}/progress.py"}  # errors, and progress without a bar
 MOST_LINES, MOST_LINES_OF_A_LAUNCHER = 450, 100
 # Imported under another name than the one they are installed by.
 DISTRIBUTION = {"absl": "absl-py", "orbax": "orbax-checkpoint"}
@@ -146,5 +146,5 @@ def test_what_is_imported_is_what_is_required():
     tops = {module.split(".")[0] for name in TEXTS for module in _imports(name)}
     tops -= {PACKAGE, *sys.stdlib_module_names}
     imported = {plain(DISTRIBUTION.get(top, top)) for top in tops}
-    optional = names(project["optional-dependencies"]["bench"])
+    optional = set().union(*(names(project["optional-dependencies"][e]) for e in ("bench", "gym")))
     assert imported - optional == names(project["dependencies"])

@@ -56,8 +56,6 @@ NO_EFFECT: Style = {
 }
 
 _ROOM = 1.15  # of the income axis, over the highest income
-# From the middle of a label's left side to its point.
-_LEADER: Style = {"arrowstyle": "-", "linewidth": 0.6, "alpha": 0.6, "relpos": (0, 0.5)}
 
 
 def draw_schedules(axes: Axes, comparison: Comparison, goal: str) -> None:
@@ -206,7 +204,7 @@ def draw_hours(axes: Axes, comparison: Comparison, goal: str) -> None:
         ends[name] = exact[order[-1]]
     axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
     axes.set(xlabel="skill [coin per hour]", ylabel="hours of work")
-    _end_labels(axes, skills.max(), ends)
+    plotting.end_labels(axes, skills.max(), ends, TAX_MODEL_TITLES, COLORS)
 
 
 def _at_optimum(comparison: Comparison, goal: str) -> Outcome:
@@ -247,27 +245,3 @@ def _bounds(axes: Axes, free: float, best: float, number: str) -> None:
         text = f"{TAX_MODEL_TITLES[name]} {number.format(value)}".strip().replace(" ", "\n")
         where = axes.get_yaxis_transform()
         axes.text(1.02, value, text, color=COLORS[name], va=align, transform=where, fontsize=8)
-
-
-def _end_labels(axes: Axes, x: float, ends: Mapping[str, float]) -> None:
-    """Names the lines beside their right ends, moved apart where they would overlap."""
-    low, high = axes.get_ylim()
-    gap = 0.065 * (high - low)
-    names = sorted(ends, key=lambda name: ends[name])
-    heights = np.asarray([ends[name] for name in names])
-    for _ in range(100):  # push neighbours apart until all have room
-        for i in np.flatnonzero(np.diff(heights) < 0.999 * gap):
-            middle = heights[i : i + 2].mean()
-            heights[i : i + 2] = middle - gap / 2, middle + gap / 2
-    for name, height in zip(names, heights, strict=True):
-        axes.annotate(
-            TAX_MODEL_TITLES[name],
-            (x, ends[name]),
-            xytext=(1.08, height),
-            textcoords=axes.get_yaxis_transform(),
-            annotation_clip=False,
-            color=COLORS[name],
-            fontsize=8,
-            va="center",
-            arrowprops={**_LEADER, "color": COLORS[name]},
-        )

@@ -47,8 +47,7 @@ def apply(config: ExperimentConfig, values: flags.FlagValues = flags.FLAGS) -> E
     Raises:
       ValueError: A flag that contradicts another, or sets what nothing reads.
     """
-    explicit = {f: config_lib.get_field(config, f) for f in config_lib.overridden_fields(values)}
-    return _checked(config, _merge(explicit, _short(values)))
+    return _checked(config, config_lib.merge_short_flags(config, _short(values), values))
 
 
 def apply_to_restored(
@@ -66,8 +65,7 @@ def apply_to_restored(
     """
     if values["preset"].present:
         raise ValueError("--preset has no effect with --restore: the config is the trained run's")
-    explicit = {f: config_lib.get_field(config, f) for f in config_lib.overridden_fields(values)}
-    changes = _merge(explicit, _short(values))
+    changes = config_lib.merge_short_flags(config, _short(values), values)
     trained = {field: value for field, value in changes.items() if field not in _PLAYED}
     if changes.get("tax", "fixed") != "fixed":
         changes.setdefault("rates", ())
@@ -94,16 +92,6 @@ def _rate(text: str) -> float:
         return float(text)
     except ValueError:
         raise ValueError(f"--rates: {text!r} is not a number") from None
-
-
-def _merge(explicit: dict[str, Any], short: dict[str, Any]) -> dict[str, Any]:
-    for field in explicit.keys() & short.keys():
-        if explicit[field] != short[field]:
-            raise ValueError(
-                f"--config.{field}={explicit[field]} contradicts a short flag, which makes it "
-                f"{short[field]}"
-            )
-    return explicit | short
 
 
 def _checked(config: ExperimentConfig, changes: dict[str, Any]) -> ExperimentConfig:

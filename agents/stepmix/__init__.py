@@ -1,0 +1,1 @@
+"""StepMix and EpsMix: exploration in tabular MDPs that never falls below a known return."""

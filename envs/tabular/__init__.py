@@ -1,0 +1,1 @@
+"""Tabular decision problems with exact answers: arrays, dynamic programming, a suite, files."""
