@@ -41,6 +41,11 @@ class World:
         return self.water.shape[1]
 
     @property
+    def has_new_maps(self) -> bool:
+        """Whether every episode grows its own map."""
+        return self.config.layout_kind not in ("file", "split")
+
+    @property
     def split_row(self) -> int:
         """The row of water of the split layout."""
         row = self.config.split_row
