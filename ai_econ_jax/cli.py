@@ -18,6 +18,7 @@ from ai_econ_jax import config as config_lib
 
 SYSTEMS = {
     "ai_economist": "workers earn and trade in a small world, a planner learns the taxes",
+    "replay": "a recorded episode as a page that plays it, and as figures",
 }
 
 _EXIT_ERROR = 2
