@@ -217,9 +217,9 @@ def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
     arrays = {}
     name = None
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("not an archive")
         with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("not an archive")
             for name in archive.files:
                 arrays[name] = archive[name]
     except (

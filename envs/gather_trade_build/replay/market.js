@@ -11,16 +11,6 @@ function makeMarket(episode, books, tape) {
     books.append(canvas);
     return { name, resource, canvas };
   });
-  // Room for the longest pile that is ever seen.
-  let longest = 4;
-  for (let state = 0; state < episode.numStates; state++) {
-    const piles = new Map();
-    for (const i of episode.openOrders(state)) {
-      const pile = `${episode.orderResource[i]},${episode.orderSide[i]},${episode.orderPrice[i]}`;
-      piles.set(pile, (piles.get(pile) ?? 0) + 1);
-      longest = Math.max(longest, piles.get(pile));
-    }
-  }
 
   function draw(state, colors) {
     for (const book of drawings) drawBook(book, state, colors);
@@ -30,8 +20,7 @@ function makeMarket(episode, books, tape) {
   function drawBook({ name, resource, canvas }, state, colors) {
     const { context, width, height } = fit(canvas);
     const left = 66, column = (width - left) / (highest + 1), axis = Math.round(height / 2);
-    const pitch = Math.min(10, (axis - 10) / longest);
-    const tall = Math.max(1.5, pitch - 1.25), wide = Math.min(20, column - 4);
+    const wide = Math.min(20, column - 4), room = axis - 12;
     drawResource(context, resource, 0, axis - 9, 18, colors.resources[resource % 2]);
     write(context, name, 22, axis, { color: colors.ink, size: 12, weight: 600, base: "middle" });
     write(context, "Asks", 22, axis - 24, { color: colors.muted, base: "middle" });
@@ -51,21 +40,24 @@ function makeMarket(episode, books, tape) {
         color: price === last ? colors.ink : colors.muted, weight: price === last ? 700 : 400, align: "center", base: "middle",
       });
     }
-    const piles = new Map();
+    const piles = [new Map(), new Map()]; // of bids and of asks, by price
     let [bids, asks] = [0, 0];
     for (const i of episode.openOrders(state)) {
       if (episode.orderResource[i] !== resource) continue;
-      const isBid = episode.orderSide[i] === BID_SIDE, price = episode.orderPrice[i];
-      const pile = price * 2 + isBid, rank = piles.get(pile) ?? 0;
-      piles.set(pile, rank + 1);
+      const isBid = episode.orderSide[i] === BID_SIDE, pile = piles[isBid ? 0 : 1], price = episode.orderPrice[i];
+      pile.set(price, [...(pile.get(price) ?? []), episode.orderWorker[i]]);
       isBid ? bids++ : asks++;
-      const x = left + (price + 0.5) * column - wide / 2;
-      const y = isBid ? axis + 10 + rank * pitch : axis - 10 - tall - rank * pitch;
-      context.fillStyle = colors.workers[episode.orderWorker[i]];
-      context.beginPath();
-      context.roundRect(x, y, wide, tall, Math.min(2, tall / 3));
-      context.fill();
     }
+    piles.forEach((pile, side) => pile.forEach((workers, price) => {
+      const pitch = Math.min(8, room / workers.length), tall = Math.max(1, pitch - 1.25);
+      const x = left + (price + 0.5) * column - wide / 2;
+      workers.forEach((worker, rank) => {
+        context.fillStyle = colors.workers[worker];
+        context.beginPath();
+        context.roundRect(x, side === 0 ? axis + 10 + rank * pitch : axis - 10 - tall - rank * pitch, wide, tall, Math.min(2, tall / 3));
+        context.fill();
+      });
+    }));
     canvas.setAttribute("aria-label", `${name}: ${bids} open bids, ${asks} open asks, ${last < 0 ? "no trade yet" : `last price ${last} coin`}`);
   }
 

@@ -122,8 +122,12 @@ function makeWorld(episode, canvas) {
   function drawTrades(context, time, memory) {
     recent(episode.tradeStep, time, memory, (i, strength) => {
       const [ax, ay] = centre(episode.tradeSeller[i], time), [bx, by] = centre(episode.tradeBuyer[i], time);
-      const kind = episode.tradeResource[i], bend = 0.18;
-      const [cx, cy] = [(ax + bx) / 2 + (by - ay) * bend, (ay + by) / 2 - (bx - ax) * bend];
+      const kind = episode.tradeResource[i];
+      // Bent towards the middle of the map, so that the arc stays in it.
+      const [mx, my] = [(ax + bx) / 2, (ay + by) / 2];
+      const inwards = (by - ay) * (cell * width / 2 - mx) - (bx - ax) * (cell * height / 2 - my);
+      const bend = inwards < 0 ? -0.18 : 0.18;
+      const [cx, cy] = [mx + (by - ay) * bend, my - (bx - ax) * bend];
       context.globalAlpha = Math.min(1, strength * 1.6);
       context.strokeStyle = colors.ink;
       context.lineWidth = Math.max(1.25, cell * 0.07);
@@ -133,8 +137,9 @@ function makeWorld(episode, canvas) {
       context.quadraticCurveTo(cx, cy, bx, by);
       context.stroke();
       context.setLineDash([]);
-      const size = Math.max(14, cell * 0.8), pill = size * 2.1;
-      const x = (ax + 2 * cx + bx) / 4, y = (ay + 2 * cy + by) / 4;
+      const size = Math.min(20, Math.max(14, cell * 0.8)), pill = size * 2.1;
+      const within = (value, margin, end) => Math.min(end - margin, Math.max(margin, value));
+      const x = within((ax + 2 * cx + bx) / 4, pill / 2 + 1, cell * width), y = within((ay + 2 * cy + by) / 4, size, cell * height);
       context.fillStyle = colors.panel;
       context.strokeStyle = colors.muted;
       context.lineWidth = 1;
@@ -157,7 +162,7 @@ function makeWorld(episode, canvas) {
 function fillLegend(episode, list, colors) {
   const entries = episode.resources.map((name, kind) => [name, (c) => drawResource(c, kind, 0, 0, 16, colors.resources[kind % 2])]);
   entries.push(["empty source", (c) => { c.globalAlpha = 0.3; drawResource(c, 1, 0, 0, 16, colors.resources[1]); }]);
-  entries.push(["house, in its owner's color", (c) => drawHouse(c, 0, 0, 16, colors.workers[0], colors.panel)]);
+  entries.push(["house, owner's color", (c) => drawHouse(c, 0, 0, 16, colors.workers[0], colors.panel)]);
   entries.push(["worker", (c) => drawWorker(c, 8, 8, 6.5, colors.workers[0], "0", colors.panel)]);
   if (episode.water.some(Boolean)) {
     entries.push(["water", (c) => { c.fillStyle = colors.terrain.water; c.fillRect(1, 2, 14, 12); }]);
