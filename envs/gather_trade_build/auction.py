@@ -1,7 +1,6 @@
 """The continuous double auction in which workers trade Stone and Wood.
 
-Both resources are matched side by side; nothing in one market depends on the other once orders
-stand. In a market, bids come in the order of price (highest first), age and worker, asks likewise
+In a market, bids come in the order of price (highest first), age and worker, asks likewise
 (lowest first). The next trade is that of the first bid which any ask of another worker meets, and
 of the first such ask. A bid that no ask meets now will meet none later in this step, for asks only
 disappear: so this is the official order of trades, one reduction over the open orders for each.
@@ -27,6 +26,8 @@ from ai_econ_jax.envs.gather_trade_build.state import (
     BID,
     NO_ORDER,
     RESOURCES,
+    STONE,
+    WOOD,
     State,
     StepNoise,
 )
@@ -37,24 +38,31 @@ _GONE = np.iinfo(np.int32).max  # rank of what is no (longer a) bid or ask
 
 
 @struct.dataclass
-class Fills:
-    """Which orders were filled.
+class _Book:
+    """Open orders while trades are made.
 
     Attributes:
-      price: i32[2, N, K], price of the trade for the bid or ask in that slot, -1 for none.
-      seller: i32[2, N, K], who sold to the bid in that slot, -1 for none.
+      bid_rank: i32[2, N, K], place in the order of bids, ``_GONE`` where there is no open bid.
+      ask_rank: i32[2, N, K], likewise.
+      price: i32[2, N, K], price of the trade that filled the bid or ask, -1 for none.
+      seller: i32[2, N, K], who sold to that bid, -1 for none.
+      coin: f32[N], of the workers.
+      may_go_on: bool[], whether the last search found a trade.
     """
 
+    bid_rank: jax.Array
+    ask_rank: jax.Array
     price: jax.Array
     seller: jax.Array
+    coin: jax.Array
+    may_go_on: jax.Array
 
 
 def trade(state: State, action: Actions, noise: StepNoise, params: Params, world: World) -> State:
     """New orders, then trades, then expiry."""
     del noise
     state = create_orders(state, action, params)
-    fills = match(state.order_side, state.order_price, state.order_birth, world.config)
-    state = settle(state, fills)
+    state = match(state, world.config)
     state = expire(state, params)
     return dataclasses.replace(
         state,
@@ -108,81 +116,69 @@ def create_orders(state: State, action: Actions, params: Params) -> State:
     )
 
 
-def match(side: jax.Array, price: jax.Array, birth: jax.Array, config: Config) -> Fills:
-    """Which orders trade with each other, and at what price.
+def match(state: State, config: Config) -> State:
+    """Trades until no bid meets an ask of another worker.
 
-    The older order sets the price; of two of one step, the ask.
-
-    Args:
-      side: i8[2, N, K].
-      price: i32[2, N, K], in coin.
-      birth: i32[2, N, K], step of creation.
-      config: For the number of prices and of steps.
+    The older order sets the price; of two of one step, the ask. The unit and what was bid too much
+    go to the buyer, the price to the seller. Trades are paid one by one, Stone first, so that coin
+    is rounded as in the official code: its Saez estimate hangs on the sign of incomes next to 0.
     """
     num_workers, num_steps = config.num_workers, config.episode_length + 1
     one_price = num_steps * num_workers
+    side, price = state.order_side, state.order_price
     workers = jnp.arange(num_workers, dtype=jnp.int32)[:, None]
-    by_age = birth * num_workers + workers
+    by_age = state.order_birth * num_workers + workers
     # Ranks are unique: nobody opens two bids, or two asks, for one resource in one step.
     bid_rank = jnp.where(side == BID, (config.max_price - price) * one_price + by_age, _GONE)
     ask_rank = jnp.where(side == ASK, price * one_price + by_age, _GONE)
+    is_wood = np.arange(len(RESOURCES))[:, None, None] == WOOD
 
-    def next_trade(
-        carry: tuple[jax.Array, jax.Array, Fills, jax.Array],
-    ) -> tuple[jax.Array, jax.Array, Fills, jax.Array]:
-        bid_rank, ask_rank, fills, _ = carry
-        best_ask = jnp.min(ask_rank, axis=(1, 2), keepdims=True)
+    def next_trade(book: _Book) -> _Book:
+        best_ask = jnp.min(book.ask_rank, axis=(1, 2), keepdims=True)
         is_best_seller = workers == best_ask % num_workers
         # Nobody trades with oneself: the best seller's own bids meet the best ask of the others.
-        second_ask = jnp.min(jnp.where(is_best_seller, _GONE, ask_rank), axis=(1, 2), keepdims=True)
+        second_ask = jnp.min(
+            jnp.where(is_best_seller, _GONE, book.ask_rank), axis=(1, 2), keepdims=True
+        )
         ask = jnp.where(is_best_seller, second_ask, best_ask)
-        meets = (bid_rank != _GONE) & (price * one_price + (one_price - 1) >= ask)
-        best_bid = jnp.min(jnp.where(meets, bid_rank, _GONE), axis=(1, 2), keepdims=True)
+        meets = (book.bid_rank != _GONE) & (price * one_price + (one_price - 1) >= ask)
+        best_bid = jnp.min(jnp.where(meets, book.bid_rank, _GONE), axis=(1, 2), keepdims=True)
         found = best_bid != _GONE
+        found &= ~(is_wood & found[STONE])
 
         buyer = best_bid % num_workers
         ask = jnp.where(buyer == best_ask % num_workers, second_ask, best_ask)
         bid_age, ask_age = best_bid % one_price // num_workers, ask % one_price // num_workers
         bid_price = config.max_price - best_bid // one_price
         paid = jnp.where(ask_age <= bid_age, ask // one_price, bid_price)
-        is_bid = found & (bid_rank == best_bid)
-        is_ask = found & (ask_rank == ask)
-        return (
-            jnp.where(is_bid, _GONE, bid_rank),
-            jnp.where(is_ask, _GONE, ask_rank),
-            Fills(
-                price=jnp.where(is_bid | is_ask, paid, fills.price),
-                seller=jnp.where(is_bid, ask % num_workers, fills.seller),
-            ),
-            jnp.any(found),
+        is_bid = found & (book.bid_rank == best_bid)
+        is_ask = found & (book.ask_rank == ask)
+        received = jnp.where(is_bid, bid_price - paid, 0) + jnp.where(is_ask, paid, 0)
+        return _Book(
+            bid_rank=jnp.where(is_bid, _GONE, book.bid_rank),
+            ask_rank=jnp.where(is_ask, _GONE, book.ask_rank),
+            price=jnp.where(is_bid | is_ask, paid, book.price),
+            seller=jnp.where(is_bid, ask % num_workers, book.seller),
+            coin=book.coin + jnp.sum(received, axis=(0, 2)),
+            may_go_on=jnp.any(found),
         )
 
     none = jnp.full(side.shape, -1, jnp.int32)
-    start = (bid_rank, ask_rank, Fills(price=none, seller=none), jnp.array(True))
-    return lax.while_loop(lambda carry: carry[3], next_trade, start)[2]
+    book = _Book(bid_rank, ask_rank, none, none, state.coin, jnp.array(True))
+    book = lax.while_loop(lambda book: book.may_go_on, next_trade, book)
 
-
-def settle(state: State, fills: Fills) -> State:
-    """Pays and delivers: unit and what was bid too much to the buyer, the price to the seller."""
-    is_filled = fills.price >= 0
-    bought, sold = is_filled & (state.order_side == BID), is_filled & (state.order_side == ASK)
-    coin = state.coin
-    for kind in range(len(RESOURCES)):
-        to_buyer = jnp.where(bought[kind], state.order_price[kind] - fills.price[kind], 0)
-        to_seller = jnp.where(sold[kind], fills.price[kind], 0)
-        coin = coin + jnp.sum(to_buyer + to_seller, axis=-1)
-    prices = jnp.arange(state.price_history.shape[-1])
-    sales = jnp.sum(sold[..., None] & (fills.price[..., None] == prices), axis=2)
+    is_filled = book.price >= 0
+    bought, sold = is_filled & (side == BID), is_filled & (side == ASK)
+    prices = jnp.arange(config.num_prices)
+    sales = jnp.sum(sold[..., None] & (book.price[..., None] == prices), axis=2)
     return dataclasses.replace(
         state,
-        coin=coin,
+        coin=book.coin,
         inventory=state.inventory + jnp.sum(bought, axis=2, dtype=jnp.int32).T,
-        order_side=jnp.where(is_filled, jnp.int8(NO_ORDER), state.order_side),
+        order_side=jnp.where(is_filled, jnp.int8(NO_ORDER), side),
         price_history=state.price_history + sales,
         events=dataclasses.replace(
-            state.events,
-            trade_price=jnp.where(bought, fills.price, -1),
-            trade_seller=fills.seller,
+            state.events, trade_price=jnp.where(bought, book.price, -1), trade_seller=book.seller
         ),
     )
 
@@ -191,11 +187,12 @@ def expire(state: State, params: Params) -> State:
     """Closes orders of the age ``order_duration``; what they promised returns."""
     is_old = state.time - state.order_birth >= params.order_duration
     is_old &= state.order_side != NO_ORDER
-    coin = jnp.where(is_old & (state.order_side == BID), state.order_price, 0)
+    returned = jnp.where(is_old & (state.order_side == BID), state.order_price, 0)
+    coin_by_resource = jnp.sum(returned, axis=2)
     units = jnp.sum(is_old & (state.order_side == ASK), axis=2, dtype=jnp.int32).T
     return dataclasses.replace(
         state,
-        coin=state.coin + jnp.sum(coin, axis=(0, 2)),
+        coin=state.coin + coin_by_resource[STONE] + coin_by_resource[WOOD],
         inventory=state.inventory + units,
         order_side=jnp.where(is_old, jnp.int8(NO_ORDER), state.order_side),
     )

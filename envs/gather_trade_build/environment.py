@@ -123,7 +123,9 @@ class GatherTradeBuild:
         state, rewards = give_rewards(state, params, world)
         stepped = self._timestep(state, rewards, params)
         meta = dataclasses.replace(
-            state.meta, completions=state.meta.completions + stepped.terminated
+            state.meta,
+            completions=state.meta.completions + stepped.terminated,
+            last_rates=state.rates,
         )
         return dataclasses.replace(state, meta=meta), stepped
 

@@ -166,22 +166,24 @@ def _tax_features(state: State, params: Params) -> tuple[list[jax.Array], jax.Ar
     position, period = state.tax_position, params.tax_period
     incomes = jnp.sort(state.last_income / period)
     calendar = jnp.stack([position == 1, position >= period])
-    return [state.shown_rates, calendar, incomes], (position / period)[None]
+    phase = position.astype(incomes.dtype) / period
+    return [state.shown_rates, calendar, incomes], phase[None]
 
 
 def _time(state: State, world: World) -> jax.Array:
     config = world.config
-    return (state.time / (config.episode_length if config.observation_scaling else 1))[None]
+    time = state.time.astype(state.coin.dtype)
+    return (time / (config.episode_length if config.observation_scaling else 1))[None]
 
 
 def _inventory(state: State, world: World) -> list[jax.Array]:
     scale = _SCALE if world.config.observation_scaling else 1.0
-    return [_column(state.coin * scale), state.inventory * scale]
+    return [_column(state.coin * scale), state.inventory.astype(state.coin.dtype) * scale]
 
 
 def _place(state: State, world: World) -> list[jax.Array]:
-    row, column = state.location[:, 0], state.location[:, 1]
-    return [_column(column / world.width), _column(row / world.height)]
+    place = state.location.astype(state.coin.dtype)
+    return [_column(place[:, 1] / world.width), _column(place[:, 0] / world.height)]
 
 
 def _column(values: jax.Array) -> jax.Array:

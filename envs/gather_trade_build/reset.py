@@ -31,6 +31,7 @@ def initial_meta(params: Params, world: World) -> MetaState:
         completions=completions,
         productive_steps=jnp.zeros((), jnp.int32),
         rate_cap=rate_cap(params, completions),
+        last_rates=jnp.zeros_like(params.cutoffs),
         saez=saez.init(world.num_brackets),
     )
 
@@ -153,9 +154,11 @@ def reset_with_noise(meta: MetaState, noise: ResetNoise, params: Params, world: 
         ),
     )
     # The rates of the first observation are still under the cap of the episode before.
-    rates = TAX_MODELS[config.tax_model].starting_rates(state, params, world)
+    model = TAX_MODELS[config.tax_model]
+    rates = model.starting_rates(state, params, world)
     meta = dataclasses.replace(meta, rate_cap=rate_cap(params, meta.completions))
-    state = dataclasses.replace(state, rates=rates, shown_rates=rates, meta=meta)
+    shown = meta.last_rates if model.shows_last_rates else rates
+    state = dataclasses.replace(state, rates=rates, shown_rates=shown, meta=meta)
     utilities, goal = evaluate(state, params, world)
     return dataclasses.replace(state, utility=utilities, welfare=goal)
 

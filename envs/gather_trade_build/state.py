@@ -51,12 +51,14 @@ class MetaState:
       completions: i32[], episodes finished.
       productive_steps: i32[], steps with a positive mean reward of workers.
       rate_cap: f32[], highest marginal rate allowed in this episode.
+      last_rates: f32[B], the marginal rates in force when the last episode ended.
       saez: Buffer and elasticity of the tax model ``saez``.
     """
 
     completions: jax.Array
     productive_steps: jax.Array
     rate_cap: jax.Array
+    last_rates: jax.Array
     saez: SaezState
 
 

@@ -25,11 +25,14 @@ class TaxModel(NamedTuple):
         day of a period.
       starting_rates: ``(state, params, world) -> f32[B]``, at a reset, before the cap.
       record: ``state -> state`` after taxes were collected; None to remember nothing.
+      shows_last_rates: Whether the first observation of an episode still shows the rates that the
+        last episode ended with, as the official code does for ``saez``.
     """
 
     set_rates: Callable[[State, Actions, StepNoise, Params, World], State]
     starting_rates: Callable[[State, Params, World], jax.Array]
     record: Callable[[State], State] | None = None
+    shows_last_rates: bool = False
 
 
 def set_planner_rates(
@@ -101,7 +104,7 @@ TAX_MODELS: dict[str, TaxModel] = {
     "us_federal": _CONSTANT,
     "fixed": _CONSTANT,
     "flat": _CONSTANT,
-    "saez": TaxModel(set_saez_rates, _running_rates, record_for_saez),
+    "saez": TaxModel(set_saez_rates, _running_rates, record_for_saez, shows_last_rates=True),
     "disabled": _CONSTANT,
 }
 
