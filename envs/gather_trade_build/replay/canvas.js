@@ -18,8 +18,11 @@ function textOn(hex) {
   return 0.2126 * red ** 2.2 + 0.7152 * green ** 2.2 + 0.0722 * blue ** 2.2 > 0.28 ? "#15181c" : "#ffffff";
 }
 
+// Width and height as laid out; the client sizes of an element are rounded.
+const sizeOf = (element) => element.getBoundingClientRect();
+
 // Gives a canvas one pixel for each pixel of the screen; returns its context in CSS pixels.
-function fit(canvas, width = canvas.clientWidth, height = canvas.clientHeight) {
+function fit(canvas, width = sizeOf(canvas).width, height = sizeOf(canvas).height) {
   const ratio = window.devicePixelRatio || 1;
   const [columns, rows] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))];
   if (canvas.width !== columns) canvas.width = columns;

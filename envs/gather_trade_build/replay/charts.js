@@ -15,7 +15,7 @@ function makeChart(episode, canvas, series, seek) {
   // The lines of the whole episode are drawn once for each size, theme and selection.
   function prepare(newColors, selected) {
     colors = newColors;
-    size = { width: canvas.clientWidth, height: canvas.clientHeight };
+    size = sizeOf(canvas);
     bright = document.createElement("canvas");
     const { context } = fit(bright, size.width, size.height);
     context.lineWidth = numWorkers > 12 ? 1 : 1.6;
@@ -87,7 +87,7 @@ function makeChart(episode, canvas, series, seek) {
   }
 
   function seekTo(event) {
-    const box = canvas.getBoundingClientRect();
+    const box = sizeOf(canvas);
     const share = (event.clientX - box.left - CHART_MARGIN.left) / (box.width - CHART_MARGIN.left - CHART_MARGIN.right);
     seek(Math.round(Math.min(1, Math.max(0, share)) * numSteps));
   }

@@ -31,7 +31,7 @@ function step(by) {
 }
 
 function play() {
-  if (time >= numSteps) time = 0;
+  if (time >= numSteps) seek(0);
   playing = true;
   lastFrame = performance.now();
   showPlaying();
@@ -55,8 +55,9 @@ function showPlaying() {
 
 function frame(now) {
   if (!playing) return;
-  // A page that was out of sight goes on where it was.
-  const elapsed = Math.min(0.25, (now - lastFrame) / 1000);
+  // A frame's time may lie before the click that asked for it; a page that was out of sight goes on
+  // where it was.
+  const elapsed = Math.min(0.25, Math.max(0, (now - lastFrame) / 1000));
   lastFrame = now;
   time = Math.min(numSteps, time + elapsed * speed());
   draw();
@@ -188,9 +189,9 @@ function prepare() {
   world.resize(colors);
   charts.prepare(colors, selected);
   taxes.prepare(colors);
-  drawActivity();
   shownState = -1;
   draw();
+  drawActivity();
 }
 
 function changeSpeed(by) {

@@ -10,7 +10,7 @@ function makeWorld(episode, canvas) {
   function resize(newColors) {
     colors = newColors;
     const stage = canvas.parentElement;
-    const room = Math.min(stage.clientWidth, roomForHeight() * (width / height));
+    const room = Math.min(sizeOf(stage).width, roomForHeight() * (width / height));
     const ratio = window.devicePixelRatio || 1;
     // Whole pixels for each cell, so that no edge is blurred.
     cell = Math.max(3, Math.floor((room * ratio) / width)) / ratio;
@@ -23,7 +23,7 @@ function makeWorld(episode, canvas) {
   // On wide screens the whole map fits above the player; narrow ones scroll anyway.
   function roomForHeight() {
     if (innerWidth < 760) return Infinity;
-    return Math.max(320, innerHeight - canvas.getBoundingClientRect().top - scrollY - 150);
+    return Math.max(320, innerHeight - sizeOf(canvas).top - scrollY - 150);
   }
 
   function drawGround(context) {
