@@ -5,7 +5,7 @@
 
 Both sides play random allowed actions and produce observations and masks at every step; ours adds
 the choice of actions to its time, the official side's own is left out. ``speedup/n4`` is ours over
-official in wall time, both measured here. Ours runs on all cores of the machine: the environments are
+official in wall time, both measured here. Ours runs on all cores of the machine: environments are
 split over as many virtual CPU devices. The official package is single-threaded Python.
 
 Compilation and the first run are not counted; ``compile_seconds`` reports them.
@@ -19,7 +19,10 @@ import os
 import resource
 import time
 
-import ai_econ_jax  # noqa: F401  (sizes XLA's thread pool, so it comes before jax)
+# One thread for each virtual device: to split the small kernels of a step among the threads of a
+# pool costs more than the kernels do. Before JAX starts, hence here.
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -114,7 +117,7 @@ def measure(num_workers: int, num_environments: int, seconds: float) -> dict[str
 
 def measure_official(num_workers: int, seconds: float) -> float:
     """Steps per second of the official package, wall time of its ``step`` and ``reset``."""
-    np.int = int  # an alias that numpy dropped and the package uses
+    setattr(np, "int", int)  # an alias that numpy dropped and the package uses  # noqa: B010
     config = config_for(num_workers)
     with contextlib.redirect_stdout(io.StringIO()):
         from ai_economist import foundation

@@ -4,11 +4,11 @@ import dataclasses
 
 from ai_econ_jax.envs.economy import brackets, saez, welfare
 
-LAYOUT_KINDS = ("file", "split", "uniform", "multi_zone", "quadrant")
+LAYOUT_KINDS = ("file", "split")
 SKILL_LAWS = ("none", "pareto", "lognormal")
 WARMUP_METHODS = ("decay", "auto")
-# Counters of the packed map (see observation.py) and i8 owners set these limits.
-MAX_WORKERS, MAX_HEALTH = 126, 7
+# The packed map (ground.py) and i8 owners of houses set this limit.
+MAX_WORKERS = 126
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,9 +19,8 @@ class Config:
       num_workers: N, from 2.
       layout: Name of a published layout, see ``layouts.names()``.
       layout_file: Path of a user's layout file instead; empty for none.
-      layout_kind: ``file`` uses the layout as it is, ``split`` divides it by a row of water; the
-        others generate a new layout at each reset, of ``world_size``.
-      world_size: Height and width; None takes those of the layout.
+      layout_kind: ``file`` uses the layout as it is, ``split`` divides it by a row of water.
+      world_size: Height and width that the layout must have; None for any.
       episode_length: In steps.
       components: Names of ``components.COMPONENTS``, in the order in which they act.
       multi_action: Workers choose one action for each of build, four kinds of orders, and move.

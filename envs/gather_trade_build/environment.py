@@ -121,6 +121,8 @@ class GatherTradeBuild:
                 jnp.all(state.total_coin >= 0), "coin {coin}: negative", coin=state.total_coin
             )
         state, rewards = give_rewards(state, params, world)
+        # Without the barrier the compiler repeats the step for each array of the observation.
+        state = jax.lax.optimization_barrier(state)
         stepped = self._timestep(state, rewards, params)
         meta = dataclasses.replace(
             state.meta,

@@ -42,9 +42,11 @@ def observe(state: State, params: Params, world: World) -> PerRole:
         seen = jnp.broadcast_to(whole, (config.num_workers, *whole.shape))
         channels = _channels(seen, 6)
     else:
-        seen = ground.windows(
-            cells, state.location + (border - config.observation_radius), config.observation_radius
-        )
+        # Without the barriers the compiler gathers, and packs, once for each channel.
+        cells = jax.lax.optimization_barrier(cells)
+        corner = state.location + (border - config.observation_radius)
+        seen = ground.windows(cells, corner, config.observation_radius)
+        seen = jax.lax.optimization_barrier(seen)
         channels = _channels(seen, 7)
     dtype = state.coin.dtype
     return PerRole(

@@ -47,7 +47,7 @@ class Player:
                 marginal_rates=buffer.marginal_rates.at[: len(samples)].set(samples[:, 1]),
                 count=jnp.array(len(samples), jnp.int32),
             )
-        # The official cap is refreshed at the end of a reset, so the first one still has the cap of 0.
+        # The official cap is refreshed at the end of a reset: the first one still has the cap of 0.
         self.meta = dataclasses.replace(
             meta, completions=jnp.array(case.completions, jnp.int32), saez=buffer
         )
@@ -74,8 +74,8 @@ class Player:
             planner=jnp.asarray(episode.actions["planner"]),
         )
         # The official Saez estimate amplifies rounding: whether an income next to 0 is above it
-        # decides if a sample of log 1e-9 enters a regression. So with Saez each step starts from the
-        # official coin, rates and samples; what the step makes of them is compared as always.
+        # decides if a sample of log 1e-9 enters a regression. So with Saez each step starts from
+        # the official coin, rates and samples; what it makes of them is compared as always.
         official = None
         if "saez_count" in episode.states:
             official = {name: jnp.asarray(episode.states[name][1:]) for name in _RESYNCED}

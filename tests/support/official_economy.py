@@ -10,7 +10,7 @@ import io
 
 import numpy as np
 
-np.int = int  # an alias that numpy dropped and the official package uses
+setattr(np, "int", int)  # an alias that numpy dropped and the package uses  # noqa: B010
 with contextlib.redirect_stdout(io.StringIO()):  # it reports on GPUs
     from ai_economist import foundation
     from ai_economist.foundation.base.base_env import BaseEnvironment
@@ -208,7 +208,7 @@ class _Injection:
         # As the original, but without rounding to 32 bits.
         BaseEnvironment._package = staticmethod(_package)
         self.order = self.rng.permutation(self.environment.n_agents)
-        np.random.seed(self.rng.integers(2**31))
+        np.random.seed(self.rng.integers(2**31))  # noqa: NPY002
         return self
 
     def __exit__(self, *error):
