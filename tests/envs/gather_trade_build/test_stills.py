@@ -69,3 +69,6 @@ def test_every_worker_has_a_color_of_its_own():
         colors = palette.worker_colors(100, theme)
         assert len(set(colors)) == 100
         assert colors[:4] == palette.worker_colors(4, theme)
+        shades = np.array([ImageColor.getrgb(color) for color in colors[:10]], float)
+        apart = np.linalg.norm(shades[:, None] - shades, axis=-1)[~np.eye(10, dtype=bool)]
+        assert apart.min() > 60
