@@ -47,7 +47,7 @@ def test_layout_file_of_another_size(tmp_path):
 
 
 def test_layout_file_that_does_not_exist():
-    with pytest.raises(FileNotFoundError, match="layout file nowhere.map does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"layout file nowhere\.map does not exist"):
         GatherTradeBuild(dataclasses.replace(FREE, layout_file="nowhere.map"))
 
 
@@ -117,11 +117,11 @@ def test_actions_out_of_range_and_negative_coin_are_errors_in_debug_mode():
         poor = dataclasses.replace(state, coin=jnp.full(4, coin))
         return checked(jax.random.key(1), poor, action, params)[0]
 
-    with pytest.raises(Exception, match="worker actions .*must lie below"):
+    with pytest.raises(Exception, match=r"worker actions .*must lie below"):
         step(50).throw()
-    with pytest.raises(Exception, match="planner actions .*must lie below"):
+    with pytest.raises(Exception, match=r"planner actions .*must lie below"):
         step(0, planner=22).throw()
-    with pytest.raises(Exception, match="coin .*negative"):
+    with pytest.raises(Exception, match=r"coin .*negative"):
         step(0, coin=-1.0).throw()
     step(0).throw()
 

@@ -8,7 +8,7 @@ from parity_cases import CASES, POLICIES
 
 pytestmark = [pytest.mark.oracle, pytest.mark.usefixtures("x64")]
 
-FAST = ("houses", "multi_action", "saez_full")
+FAST = ("houses", "multi_action", "curricula")
 
 
 def play_both(name, seed=0):
