@@ -28,13 +28,16 @@ help:
 setup: $(STAMP)
 
 # setuptools comes first and builds the package without isolation, so that its version is pinned too.
+# The official AI Economist, the oracle of parity tests, demands versions that cannot be had any more:
+# it is installed without what it asks for, and the extra `oracle` has what it imports.
 $(STAMP): pyproject.toml constraints.txt
 	@test -n '$(PYTHON)' || { echo 'setup: no Python 3.11 or newer found; install one, or name it: make setup PYTHON=/path/to/python3.11' >&2; exit 1; }
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'setup: $(PYTHON) does not run or is older than Python 3.11; name another: make setup PYTHON=/path/to/python3.11' >&2; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { rm -rf $(VENV); '$(PYTHON)' -m venv $(VENV); } || { rm -rf $(VENV); echo 'setup: $(PYTHON) cannot make a virtual environment; on Debian and Ubuntu, install python3-venv' >&2; exit 1; }
 	@echo 'setup: installing into $(VENV); the first time takes minutes'
 	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'setuptools>=77' \
-	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[test]'; } || { echo 'setup: pip failed, see above; it fetches packages, so it needs the network' >&2; exit 1; }
+	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[test]' \
+	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps ai-economist; } || { echo 'setup: pip failed, see above; it fetches packages, so it needs the network' >&2; exit 1; }
 	@touch $(STAMP)
 
 demo: setup

@@ -86,7 +86,8 @@ class AutoReset:
     """Starts the next episode in the step that ends one. Costs one ``reset`` per step.
 
     Under vmap both branches of a condition run anyway, so the reset is always computed, then
-    selected.
+    selected. An environment that remembers something over episodes has a method
+    ``restart(key, state, params)``, which is then called instead of ``reset``.
     """
 
     environment: Environment
@@ -99,7 +100,12 @@ class AutoReset:
         """Advance one step; where it ends the episode, return the next episode's first state."""
         step_key, reset_key = jax.random.split(key)
         state, ended = self.environment.step(step_key, state, action, params)
-        reset_state, reset = self.environment.reset(reset_key, params)
+        # What must survive the episode, such as the progress of curricula, is in the state.
+        restart = getattr(self.environment, "restart", None)
+        if restart is None:
+            reset_state, reset = self.environment.reset(reset_key, params)
+        else:
+            reset_state, reset = restart(reset_key, state, params)
 
         def select(after_reset: Any, after_step: Any) -> Any:
             return jax.tree.map(lambda a, b: jnp.where(ended.done, a, b), after_reset, after_step)

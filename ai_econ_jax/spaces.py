@@ -50,6 +50,27 @@ class MultiDiscrete:
 
 
 @dataclasses.dataclass(frozen=True)
+class Grid:
+    """Matrices of integers of ``rows`` equal rows; column ``k`` is in ``0 .. sizes[k] - 1``."""
+
+    sizes: tuple[int, ...]
+    rows: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one element."""
+        return (self.rows, len(self.sizes))
+
+    def sample(self, key: jax.Array) -> jax.Array:
+        """Draw uniformly; ``i32[rows, len(sizes)]``."""
+        return jax.random.randint(key, self.shape, 0, jnp.asarray(self.sizes))
+
+    def contains(self, x: jax.Array) -> jax.Array:
+        """Whether ``x`` is an element; ``bool[]``."""
+        return jnp.all((x >= 0) & (x < jnp.asarray(self.sizes)))
+
+
+@dataclasses.dataclass(frozen=True)
 class Box:
     """Real arrays of a shape, between ``low`` and ``high`` (which may be infinite)."""
 

@@ -17,7 +17,7 @@ COMMAND_TABLE = f"{PACKAGE}/cli.py"  # the one file of the core that may name a 
 MAY_PRINT = {COMMAND_TABLE, f"{PACKAGE}/progress.py"}  # errors, and progress without a bar
 MOST_LINES, MOST_LINES_OF_A_LAUNCHER = 450, 100
 # Imported under another name than the one they are installed by.
-DISTRIBUTION = {"absl": "absl-py", "orbax": "orbax-checkpoint"}
+DISTRIBUTION = {"absl": "absl-py", "orbax": "orbax-checkpoint", "PIL": "pillow"}
 
 
 def _files():
@@ -146,5 +146,6 @@ def test_what_is_imported_is_what_is_required():
     tops = {module.split(".")[0] for name in TEXTS for module in _imports(name)}
     tops -= {PACKAGE, *sys.stdlib_module_names}
     imported = {plain(DISTRIBUTION.get(top, top)) for top in tops}
-    optional = set().union(*(names(project["optional-dependencies"][e]) for e in ("bench", "gym")))
+    extras = project["optional-dependencies"]
+    optional = set().union(*(names(extras[extra]) for extra in ("bench", "gym", "pettingzoo")))
     assert imported - optional == names(project["dependencies"])

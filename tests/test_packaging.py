@@ -81,6 +81,9 @@ def test_the_wheel_holds_the_folders_under_the_package_and_nothing_beside_it(whe
             name = f"ai_econ_jax/{path.relative_to(REPOSITORY).as_posix()}"
             assert held.get(name) == path.stat().st_size, name  # a link would be shorter
     assert "ai_econ_jax/py.typed" in held
+    for path in (REPOSITORY / "envs/gather_trade_build/replay").iterdir():
+        if path.is_file():
+            assert f"ai_econ_jax/{path.relative_to(REPOSITORY).as_posix()}" in held, path
     assert any(name.endswith("licenses/LICENSE") for name in held)
 
 

@@ -22,6 +22,7 @@ from jax.experimental import checkify
 from ai_econ_jax import spaces
 from ai_econ_jax.environment import TimeStep, timestep
 from ai_econ_jax.envs.economy import brackets, welfare
+from ai_econ_jax.envs.economy.roles import PerRole
 from ai_econ_jax.envs.one_step_economy.outcome import Outcome, outcome_of
 from ai_econ_jax.envs.one_step_economy.params import EconomyParams
 
@@ -90,14 +91,6 @@ class RoleObservation:
 
     features: Any  # f32[F]
     action_mask: Any  # bool[A], True where the action is allowed
-
-
-@struct.dataclass
-class PerRole:
-    """One entry for the workers (leading axis N where it is an array) and one for the planner."""
-
-    workers: Any
-    planner: Any
 
 
 @dataclasses.dataclass(frozen=True)

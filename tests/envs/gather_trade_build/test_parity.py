@@ -1,0 +1,48 @@
+"""Lockstep with the official package: same noise and actions, so the same economy at every step."""
+
+import numpy as np
+import official_economy
+import pytest
+from lockstep import Player, assert_same, saez_samples
+from parity_cases import CASES, POLICIES
+
+pytestmark = [pytest.mark.oracle, pytest.mark.usefixtures("x64")]
+
+FAST = ("houses", "multi_action", "curricula")
+
+
+def play_both(name, seed=0):
+    """Plays a case on both sides; returns the number of steps compared and of trades."""
+    case = CASES[name]
+    rng = np.random.default_rng([seed, *name.encode()])
+    environment = official_economy.make(case.config, **dict(case.numbers))
+    environment._completions = case.completions
+    samples = saez_samples(case.saez_samples, rng)
+    if case.saez_samples:
+        environment.get_component("PeriodicBracketTax")._local_saez_buffer = samples.tolist()
+    player = Player(case, samples)
+    steps = trades = 0
+    for _ in range(case.episodes):
+        episode = official_economy.record_episode(
+            environment, case.config, rng, POLICIES[case.policy]
+        )
+        ours, rewards = player.play(episode)
+        assert_same(ours, episode.states)
+        assert_same(ours, episode.observations)
+        assert_same(rewards, episode.rewards)
+        steps += case.config.episode_length
+        trades += episode.num_trades
+    return steps, trades
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in CASES]
+)
+def test_every_step_is_that_of_the_official_economy(name):
+    _, trades = play_both(name)
+    assert trades > 0
+
+
+def test_the_suite_is_as_large_as_promised():
+    assert len(CASES) >= 12
+    assert sum(case.config.episode_length * case.episodes for case in CASES.values()) >= 10_000

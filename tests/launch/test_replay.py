@@ -1,0 +1,71 @@
+import os
+import subprocess
+import sys
+
+import jax
+import pytest
+from PIL import Image
+
+from ai_econ_jax.envs.gather_trade_build import (
+    Config,
+    GatherTradeBuild,
+    episode_log,
+    make_params,
+    recorder,
+)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    config = Config(layout="quadrant_8x8_4each_8clump", episode_length=12)
+    params = make_params(config, starting_coin=10.0, tax_period=6)
+    path = tmp_path_factory.mktemp("log") / "episode.npz"
+    recorded = recorder.record_episode(jax.random.key(0), GatherTradeBuild(config), params)
+    episode_log.save(recorded, path)
+    return path
+
+
+def replay(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "ai_econ_jax.launch.replay", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "AI_ECON_TRACEBACK": ""},
+        timeout=120,
+    )
+
+
+def test_page_figures_and_film_are_written_and_named(log, tmp_path):
+    done = replay(
+        *(f"--log={log}", "--out=out/a.html", "--png=3", "--png=12", "--gif"),
+        *("--config.title=My <economy>", "--config.png_dpi=50", "--config.gif_dpi=30"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    written = [line.split()[0] for line in done.stdout.splitlines()]
+    assert written == ["out/a.html", "out/a_step3.png", "out/a_step12.png", "out/a.gif"]
+    assert "<title>My &lt;economy&gt;</title>" in (tmp_path / "out/a.html").read_text()
+    assert Image.open(tmp_path / "out/a_step3.png").size == (500, 280)
+    assert Image.open(tmp_path / "out/a.gif").n_frames == 4  # steps 0, 5, 10 and the last
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--out=a.html"], "--log and --out are required"),
+        (["--log=no.npz", "--out=a.html"], "no.npz: no such episode log"),
+        (["--log={log}", "--out=a.txt"], "--out is a.txt, must end in .html"),
+        (["--log={log}", "--out=a.html", "--png=13"], "--png is 13, must be in 0 to 12"),
+        (["--log={bad}", "--out=a.html"], "bad.npz: not an episode log"),
+        (["--log={log}", "--out=a.html", "--config.gif_every=0"], "field gif_every = 0"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(log, tmp_path, arguments, words):
+    bad = tmp_path / "bad.npz"
+    bad.write_text("nothing")
+    done = replay(*(argument.format(log=log, bad=bad) for argument in arguments), cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("ai-econ: error: ") and done.stderr.count("\n") == 1
+    assert words in done.stderr
+    assert not (tmp_path / "a.html").exists()
