@@ -121,6 +121,7 @@ def play(
         **{key: value for key, value in changes.items() if key != "log_policies"},
     )
     problem = where.problem
+    assert problem.baseline is not None
     started = time.perf_counter()
     trace = run(
         algorithm,
