@@ -41,6 +41,8 @@ class PettingZooEnvironment(pettingzoo.ParallelEnv):
             for agent, actions in per_agent.split_action_space(space).items()
         }
         self._reset = jax.jit(lambda key: environment.reset(key, params))
+        restart = getattr(environment, "restart", None)
+        self._restart = restart and jax.jit(lambda key, state: restart(key, state, params))
         self._step = jax.jit(
             lambda key, state, action: environment.step(key, state, action, params)
         )
@@ -74,12 +76,22 @@ class PettingZooEnvironment(pettingzoo.ParallelEnv):
     def reset(
         self, seed: int | None = None, options: dict | None = None
     ) -> tuple[dict[str, Any], dict[str, dict]]:
-        """Start an episode. ``seed`` fixes all that follows; ``options`` do nothing."""
+        """Start an episode.
+
+        Args:
+          seed: Fixes all that follows, and forgets what came before. Without one, what the
+            environment remembers over episodes, such as curricula, goes on.
+          options: Do nothing.
+        """
         del options
         if seed is not None:
             self._key = jax.random.key(seed)
+            self._state = None
         self.agents = list(self.possible_agents)
-        self._state, first = self._reset(self._next_key())
+        if self._state is None or self._restart is None:
+            self._state, first = self._reset(self._next_key())
+        else:
+            self._state, first = self._restart(self._next_key(), self._state)
         return self._observations(first.observation), {agent: {} for agent in self.agents}
 
     def step(

@@ -101,6 +101,7 @@ def test_step_starts_the_next_episode_where_one_ends(adapted):
         ended.append(bool(dones["__all__"]))
     assert ended == [False] * 5 + [True, False]
     assert int(state.time) == 1
+    assert int(state.meta.completions) == 1  # curricula go on
 
 
 @pytest.mark.parametrize("wrong", [{"worker_0": 0}, dict.fromkeys("abcde", 0)])

@@ -101,6 +101,22 @@ def test_an_episode_is_the_environments_own(single):
     assert adapted.agents == []
 
 
+def test_curricula_go_on_over_episodes_until_a_seed_starts_anew():
+    config = Config(layout="quadrant_8x8_4each_8clump", fixed_four=False, episode_length=1)
+    params = make_params(config, cap_schedule=(-1.0, 0.1))
+    adapted = PettingZooEnvironment(GatherTradeBuild(config), params)
+
+    def allowed_rates(**seed):
+        observations, _ = adapted.reset(**seed)
+        idle = dict.fromkeys(WORKERS, 0) | {"planner": np.zeros(7, int)}
+        adapted.step(idle)
+        return int(observations["planner"]["action_mask"][0].sum()) - 1
+
+    # The cap rises by 0.1 with each episode: rates 0, 0.05, 0.1 and so on.
+    assert [allowed_rates(seed=0), allowed_rates(), allowed_rates()] == [3, 5, 7]
+    assert allowed_rates(seed=0) == 3
+
+
 def test_actions_for_other_agents_are_refused(single):
     adapted = single[2]
     adapted.reset(seed=0)

@@ -82,7 +82,7 @@ def load(name):
 )
 def test_golden_trajectory_is_reproduced(name):
     golden = load(name)
-    ours, rewards = Player(case_of(name), saez_samples(0, None)).play(golden)
+    ours, rewards = Player(case_of(name), saez_samples(0, np.random.default_rng(0))).play(golden)
     for field in ("map", "index_map", "flat", "house_owner"):
         ours[field] = ours[field][::_STRIDE]
     assert_same(ours, golden.states)
