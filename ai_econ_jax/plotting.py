@@ -102,11 +102,12 @@ def end_labels(
     Args:
         axes: Where.
         x: Right end of the lines.
-        ends: Name to height of each line there.
+        ends: Name to height of each line there; beyond the limits, the nearer limit.
         labels: Name to what is written.
         colors: Name to colour.
         gap: Least distance of two labels, as a share of the axes' height.
     """
+    ends = {name: np.clip(end, *axes.get_ylim()) for name, end in ends.items()}
     to_share = axes.transAxes.inverted()
     tops = {
         name: to_share.transform(axes.transData.transform((x, end)))[1]

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ai_econ_jax import plotting
 from ai_econ_jax.agents.stepmix.experiment import Comparison
@@ -50,7 +51,7 @@ DASHES = {
     "optpess_lp": (0, (5, 2)),
 }
 _GAMMA, _REFERENCE = "#B2182B", "#444444"
-_PLAIN = FuncFormatter(lambda x, _: f"{x:,.0f}")
+_PLAIN = FuncFormatter(lambda x, _: f"{x:,.10g}")
 _BINS = 120
 _IN_FOCUS = ("stepmix", "epsmix")
 
@@ -72,7 +73,7 @@ def regret(comparison: Comparison, path: Any = None) -> Figure:
             smallest = min(curve[curve > 0].min() for curve in curves.values() if curve.max() > 0)
             axes.set_yscale("log")
             axes.set_ylim(max(smallest, 1e-5 * largest) / 1.5, 1.5 * largest)
-            axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
+            _log_ticks(axes.yaxis)
         axes.set_ylabel("regret so far: sum of V* − V(policy) [reward]")
         _label(axes, comparison, curves)
         _title(axes, comparison, "What safety costs: cumulative regret")
@@ -90,16 +91,17 @@ def value(comparison: Comparison, path: Any = None) -> Figure:
         axes.set_ylim(low - margin, best + margin)
         axes.axhspan(low - margin, comparison.gamma, color=_GAMMA, alpha=0.07, linewidth=0)
         worth, gamma = comparison.baseline_value, comparison.gamma
-        for height, text, color, side in (
-            (best, f"V* = {number(best)}", _REFERENCE, "bottom"),
-            (worth, f"V(baseline) = {number(worth)}", _REFERENCE, "bottom"),
-            (gamma, f"γ = {number(gamma)}: no episode may be worth less", _GAMMA, "top"),
+        for height, text, color, side, end in (
+            (best, f"V* = {number(best)}", _REFERENCE, "bottom", "right"),
+            (worth, f"V(baseline) = {number(worth)}", _REFERENCE, "bottom", "left"),
+            (gamma, f"γ = {number(gamma)}: no episode may be worth less", _GAMMA, "top", "right"),
         ):
             axes.axhline(height, color=color, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
             where = axes.get_yaxis_transform()
             style: Style = {"color": color, "fontsize": 8, "transform": where, "zorder": 5}
             veil: Style = {"facecolor": "white", "alpha": 0.5, "linewidth": 0, "pad": 0.5}
-            axes.text(0.99, height, text, ha="right", va=side, bbox=veil, **style)
+            at = {"left": 0.01, "right": 0.99}[end]
+            axes.text(at, height, text, ha=end, va=side, bbox=veil, **style)
         axes.set_ylabel("expected return of the executed policy [reward]")
         _label(axes, comparison, curves)
         _title(axes, comparison, "What is played: exact value of the executed policy")
@@ -180,8 +182,16 @@ def _draw(
         axes.fill_between(episode, low, high, zorder=2, **band)
     axes.set_xscale("log")
     axes.set_xlim(first if first < last else 0.9 * first, last)
-    axes.xaxis.set_major_formatter(_PLAIN)
+    _log_ticks(axes.xaxis)
     axes.set_xlabel("episode")
+
+
+def _log_ticks(axis: Axis) -> None:
+    """Plain numbers, three to a decade where there are few decades."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axis.set_major_formatter(_PLAIN)
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _label(

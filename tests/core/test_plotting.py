@@ -71,3 +71,20 @@ def test_figures_need_neither_pyplot_nor_a_display(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "a.png")]
     subprocess.run(command, check=True, env=environment)
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def test_end_labels_stay_inside_and_apart_on_a_logarithmic_axis(recwarn):
+    ends = {"zero": 0.0, "one": 1.0, "near": 1.1, "far": 100.0, "beyond": 1e6}
+    with plotting.figure() as (drawn, panels):
+        axes = panels[0, 0]
+        axes.plot([1, 2], [1, 100])
+        axes.set_yscale("log")
+        axes.set_ylim(1, 100)
+        plotting.end_labels(axes, 2, ends, {n: n for n in ends}, dict.fromkeys(ends, "black"))
+        drawn.canvas.draw()
+    heights = {text.get_text(): text.xyann[1] for text in axes.texts}
+    assert sorted(heights, key=heights.get) == ["zero", "one", "near", "far", "beyond"]
+    assert 0 <= min(heights.values())
+    assert max(heights.values()) <= 1
+    assert np.diff(sorted(heights.values())).min() > 0.05
+    assert not [w for w in recwarn if "constrained_layout" in str(w.message)]

@@ -148,16 +148,18 @@ def test_figures_show_means_ranges_and_the_constraint(comparison):
     assert (band[:, 1].min(), band[:, 1].max()) == (0, 4)
 
 
-def test_figures_of_a_run_without_regret_or_with_one_point_can_be_drawn(setting, tmp_path):
+def test_figures_of_a_run_without_regret_or_with_one_point_can_be_drawn(setting, tmp_path, recwarn):
     best = make_trace(gap=0.0)
+    mixed = {"stepmix": best, "baseline": make_trace()}
     one = dataclasses.replace(
         best, episode=best.episode[:1], curves={k: v[:1] for k, v in best.curves.items()}
     )
-    for trace in (best, one):
-        comparison = experiment.comparison_of(CONFIG, setting, {"stepmix": trace})
+    for traces in ({"stepmix": best}, {"stepmix": one}, mixed):
+        comparison = experiment.comparison_of(CONFIG, setting, traces)
         (tmp_path / "figures").mkdir(exist_ok=True)
         figures.write_figures(comparison, Workdir(tmp_path))
     assert len(list((tmp_path / "figures").iterdir())) == 4
+    assert not [w for w in recwarn if "constrained_layout" in str(w.message)]
 
 
 def test_traces_come_back_from_their_file_as_they_were(tmp_path):
