@@ -21,7 +21,7 @@ help:
 	@echo 'make test      lint and the fast tests'
 	@echo 'make test-all  lint and every test, the slow ones too'
 	@echo 'make lint      ruff and mypy; make format mends what ruff can'
-	@echo 'make bench     training speed beside a published PPO'
+	@echo 'make bench     speed beside a published PPO and the official AI Economist'
 	@echo 'make results   everything that the README quotes'
 	@echo 'make setup     the .venv alone; make clean removes it and all that was computed'
 
@@ -61,11 +61,15 @@ test-all: lint
 bench: setup
 	$(BIN)/python benchmarks/ppo_speed.py
 	$(BIN)/python benchmarks/seed_scaling.py
+	$(BIN)/python benchmarks/gtb_speed.py --quick
 
 results: setup
 	mkdir -p $(RESULTS)
 	$(BIN)/python benchmarks/ppo_speed.py --json=$(RESULTS)/ppo_speed.json
 	$(BIN)/python benchmarks/seed_scaling.py --json=$(RESULTS)/seed_scaling.json
+	$(BIN)/python benchmarks/gtb_speed.py --json=$(RESULTS)/gtb_speed.json \
+		--figure=$(RESULTS)/gtb_speed.png
+	$(BIN)/python benchmarks/gtb_mutations.py
 	$(BIN)/python benchmarks/kill_resume.py --kills=20 -- $(BIN)/ai-econ ai_economist --mode=train \
 		--preset=smoke --workdir={workdir} --config.learning.phase1_updates=4000 \
 		--config.learning.phase2_updates=4000 --config.updates_per_segment=50
@@ -74,7 +78,8 @@ results: setup
 	$(BIN)/ai-econ ai_economist --mode=compare --config.learning.worker_kind=exact \
 		--workdir=$(RESULTS)/r1_exact
 	$(BIN)/ai-econ ai_economist --mode=compare --preset=r2 --workdir=$(RESULTS)/r2_exact
-	$(BIN)/python -m pytest -m slow tests/core/test_ppo.py tests/envs/test_optimum.py
+	$(BIN)/python -m pytest -m slow tests/core/test_ppo.py tests/envs/test_optimum.py \
+		tests/envs/gather_trade_build
 	$(BIN)/python benchmarks/bars.py $(RESULTS)
 
 clean:
