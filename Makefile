@@ -81,6 +81,7 @@ results: setup
 	$(BIN)/python -m pytest -m slow tests/core/test_ppo.py tests/envs/test_optimum.py \
 		tests/envs/gather_trade_build
 	$(BIN)/python benchmarks/bars.py $(RESULTS)
+	$(BIN)/python benchmarks/stepmix_claims.py --json=$(RESULTS)/stepmix_claims.json
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist ai_econ_jax.egg-info
