@@ -13,14 +13,14 @@ import functools
 import math
 from collections.abc import Callable
 
-import chex
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from ai_econ_jax.agents.stepmix import kl
 
 
-@chex.dataclass(frozen=True)
+@struct.dataclass
 class Estimate:
     """What is known of the laws of some cells.
 
@@ -147,8 +147,8 @@ def _make_kl(sizes: Sizes) -> ConfidenceSet:
     """The rigorous ball {q: n KL(phat || q) <= beta(n)}."""
     return ConfidenceSet(
         radii=functools.partial(_kl_radii, sizes),
-        upper=lambda known, high, low, reach: kl.upper(known.probabilities, *known.radii, high),
-        lower=lambda known, high, low, reach: kl.lower(known.probabilities, *known.radii, low),
+        upper=lambda known, high, low, reach: kl.upper(known.probabilities, known.radii[0], high),
+        lower=lambda known, high, low, reach: kl.lower(known.probabilities, known.radii[0], low),
     )
 
 

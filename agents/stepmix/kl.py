@@ -35,7 +35,6 @@ def log_radius(count: jax.Array, cells: int, delta: float, support: int) -> jax.
     Returns:
       f[...].
     """
-
     total = jnp.full_like(count, math.log(cells / delta))
     # Products of five factors, none above 2^24, stay below the largest float: fewer logarithms.
     for first in range(1, support, 5):

@@ -12,10 +12,10 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from ai_econ_jax.agents.stepmix import confidence
 from ai_econ_jax.agents.stepmix.confidence import ConfidenceSet, Estimate
@@ -35,7 +35,7 @@ class Plan(NamedTuple):
     lowers: jax.Array
 
 
-@chex.dataclass(frozen=True)
+@struct.dataclass
 class KnownProblem:
     """What the learner is told.
 
@@ -118,14 +118,16 @@ def _optimistic(
         cells = jax.tree.map(lambda x: x[jnp.minimum(h, len(x) - 1)], known)  # [(X,) S A, B]
         reward = problem.reward[h][..., None]
         reach = jnp.asarray(horizon - 1 - h, reward.dtype)
-        ahead = (_spread(values[:, None], num_states * num_actions) for values in (high, low))
-        q = reward + confidence.upper(bonus, cells, *ahead, reach).reshape(-1, num_actions, seeds)
+        above, below = (_spread(v[:, None], num_states * num_actions) for v in (high, low))
+        q = reward + confidence.upper(bonus, cells, above, below, reach).reshape(
+            -1, num_actions, seeds
+        )
         best = q.max(1)
         greedy = _first(q == best[:, None])
         if needs_lower:
             chosen = jax.tree.map(lambda x: _choose(x, greedy), cells)  # [X, S, B]
-            ahead = (_spread(values[:, None], num_states) for values in (high, low))
-            low = (greedy * reward).sum(1) + confidence.lower(bonus, chosen, *ahead, reach)
+            above, below = (_spread(v[:, None], num_states) for v in (high, low))
+            low = (greedy * reward).sum(1) + confidence.lower(bonus, chosen, above, below, reach)
         else:
             low = best
         return (best, low), (greedy, best, low)
@@ -164,7 +166,7 @@ def _ladder(
         )
         cells = jax.tree.map(lambda x: _gather(x, step), usual)  # [(X,) L S M, B]
         reach = jnp.repeat(horizon - 1 - step, reward[0].size).astype(reward.dtype)[:, None]
-        ahead = [_spread(jnp.moveaxis(v, 1, 0), reward[0].size) for v in (high, low)]
+        above, below = (_spread(jnp.moveaxis(v, 1, 0), reward[0].size) for v in (high, low))
 
         def mean_over_actions(bound):
             q = bound.reshape(lanes, num_states, -1, seeds) + reward[step][..., None]
@@ -172,10 +174,10 @@ def _ladder(
             # Added up by hand: inside a sum, XLA's CPU code computes the bounds number by number.
             return sum(q[:, :, m] for m in range(q.shape[2]))
 
-        low = mean_over_actions(confidence.lower(bonus, cells, *ahead, reach))
+        low = mean_over_actions(confidence.lower(bonus, cells, above, below, reach))
         high = low
         if bonus.paired:
-            high = mean_over_actions(confidence.upper(bonus, cells, *ahead, reach))
+            high = mean_over_actions(confidence.upper(bonus, cells, above, below, reach))
         return (high, low), (problem.initial[:, None] * low).sum(1)
 
     zeros = jnp.zeros((lanes, num_states, seeds), reward.dtype)

@@ -14,15 +14,15 @@ import functools
 import time
 from collections.abc import Callable, Iterator
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 from ai_econ_jax.agents.stepmix import confidence
 from ai_econ_jax.agents.stepmix import world as world_lib
-from ai_econ_jax.agents.stepmix.config import RunConfig
 from ai_econ_jax.agents.stepmix.confidence import Sizes
+from ai_econ_jax.agents.stepmix.config import RunConfig
 from ai_econ_jax.agents.stepmix.plan import KnownProblem, known_problem, plan
 from ai_econ_jax.agents.stepmix.select import ALGORITHMS, Limits, credited
 from ai_econ_jax.agents.stepmix.world import World
@@ -37,7 +37,7 @@ _COMPILER_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 _TOLERANCE = 1e-6  # of a value, per step: a violation is V(pi) < gamma - tolerance
 
 
-@chex.dataclass(frozen=True)
+@struct.dataclass
 class Score:
     """What is known exactly of the episodes so far. All fields are [B].
 
@@ -75,7 +75,7 @@ class Score:
     guaranteed: jax.Array
 
 
-@chex.dataclass(frozen=True)
+@struct.dataclass
 class State:
     """A run between two blocks of episodes.
 
@@ -139,15 +139,15 @@ class Trace:
 CURVES = ("regret", "violations", "gap", "level", "upper", "guaranteed")
 
 
-@chex.dataclass(frozen=True)
+@struct.dataclass
 class _Limits:
-    """Constants of a run that do not change the program: all scalars."""
+    """Constants of a run that do not change the program: scalars, float64 on the host."""
 
-    gamma: jax.Array
-    baseline_value: jax.Array
-    allowed_gap: jax.Array
-    tolerance: jax.Array
-    episodes: jax.Array
+    gamma: np.float64 | jax.Array
+    baseline_value: np.float64 | jax.Array
+    allowed_gap: np.float64 | jax.Array
+    tolerance: np.float64 | jax.Array
+    episodes: np.int32 | jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -329,12 +329,13 @@ def _block(
     horizon = program.sizes.horizon
     live = jnp.clip(limits.episodes - state.episode, 0, program.block)
     select_limits = Limits(
-        gamma=limits.gamma,
-        baseline_value=limits.baseline_value,
+        gamma=jnp.asarray(limits.gamma),
+        baseline_value=jnp.asarray(limits.baseline_value),
         slack=state.slack,
         episodes=live.astype(state.slack.dtype),
     )
-    policy, upper, lowers = known.baseline[..., None], jnp.full_like(state.slack, horizon), None
+    policy, upper = known.baseline[..., None], jnp.full_like(state.slack, horizon)
+    lowers = jnp.zeros((0, *state.slack.shape))
     if algorithm.plans:
         rungs = algorithm.rungs(horizon)
         policy, upper, lowers = plan(bonus, known, state.transitions, rungs)

@@ -13,9 +13,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 
 class Choice(NamedTuple):
@@ -34,7 +34,7 @@ class Choice(NamedTuple):
     guaranteed: jax.Array
 
 
-@chex.dataclass(frozen=True)
+@struct.dataclass
 class Limits:
     """What selection knows besides the plan.
 
@@ -160,7 +160,7 @@ def budget(lowers: jax.Array, limits: Limits, horizon: int) -> Choice:
 
 
 def credited(lowers: jax.Array, choice: Choice, limits: Limits) -> jax.Array:
-    """Value f[B] that ``budget`` credits to an episode: its lower bound, or the baseline's value."""
+    """Value f[B] that ``budget`` credits to an episode: a lower bound, or the baseline's value."""
     return choice.share * lowers[0] + (1 - choice.share) * limits.baseline_value
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 
 
-@chex.dataclass(frozen=True)
+@struct.dataclass
 class World:
     """The truth about a problem, its constants computed in float64.
 
@@ -63,8 +63,8 @@ def make_world(
         initial_cumulative=jnp.asarray(np.cumsum(initial / initial.sum()), dtype),
         disadvantage=jnp.asarray(disadvantage, dtype),
         baseline=jnp.asarray(baseline, dtype),
-        optimal_value=initial @ value,
-        baseline_gap=initial @ gap,
+        optimal_value=np.float64(initial @ value),
+        baseline_gap=np.float64(initial @ gap),
     )
 
 

@@ -99,7 +99,9 @@ def test_equal_values_are_their_own_bound():
 def test_radius_is_the_log_binomial_to_float32_at_counts_where_lgamma_has_lost_it():
     for support in (2, 3, 10, 64):
         count = np.array([1, 7, 1000, 10**5, 10**6, 2**24], np.float64)
-        exact = np.log(300 / 0.05) + gammaln(count + support) - gammaln(support) - gammaln(count + 1)
+        exact = (
+            np.log(300 / 0.05) + gammaln(count + support) - gammaln(support) - gammaln(count + 1)
+        )
         found = kl.log_radius(jnp.asarray(count, jnp.float32), 300, 0.05, support)
         np.testing.assert_allclose(found, exact, rtol=1e-6)
 
