@@ -119,15 +119,15 @@ def _optimistic(
         reward = problem.reward[h][..., None]
         reach = jnp.asarray(horizon - 1 - h, reward.dtype)
         above, below = (_spread(v[:, None], num_states * num_actions) for v in (high, low))
-        bound = confidence.upper(bonus, cells, above, below, reach)
-        q = reward + bound.reshape(-1, num_actions, seeds)
+        q = reward + confidence.upper(bonus, cells, above, below, reach).reshape(
+            -1, num_actions, seeds
+        )
         best = q.max(1)
         greedy = _first(q == best[:, None])
         if needs_lower:
             chosen = jax.tree.map(lambda x: _choose(x, greedy), cells)  # [X, S, B]
             above, below = (_spread(v[:, None], num_states) for v in (high, low))
-            bound = confidence.lower(bonus, chosen, above, below, reach)
-            low = (greedy * reward).sum(1) + bound
+            low = (greedy * reward).sum(1) + confidence.lower(bonus, chosen, above, below, reach)
         else:
             low = best
         return (best, low), (greedy, best, low)

@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -142,13 +141,13 @@ CURVES = ("regret", "violations", "gap", "level", "upper", "guaranteed")
 
 @struct.dataclass
 class _Limits:
-    """Constants of a run that do not change the program: scalars, of NumPy until it takes them."""
+    """Constants of a run that do not change the program: scalars, float64 on the host."""
 
-    gamma: Any
-    baseline_value: Any
-    allowed_gap: Any
-    tolerance: Any
-    episodes: Any
+    gamma: np.float64 | jax.Array
+    baseline_value: np.float64 | jax.Array
+    allowed_gap: np.float64 | jax.Array
+    tolerance: np.float64 | jax.Array
+    episodes: np.int32 | jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -330,13 +329,13 @@ def _block(
     horizon = program.sizes.horizon
     live = jnp.clip(limits.episodes - state.episode, 0, program.block)
     select_limits = Limits(
-        gamma=limits.gamma,
-        baseline_value=limits.baseline_value,
+        gamma=jnp.asarray(limits.gamma),
+        baseline_value=jnp.asarray(limits.baseline_value),
         slack=state.slack,
         episodes=live.astype(state.slack.dtype),
     )
     policy, upper = known.baseline[..., None], jnp.full_like(state.slack, horizon)
-    lowers = jnp.zeros((0, *upper.shape))
+    lowers = jnp.zeros((0, *state.slack.shape))
     if algorithm.plans:
         rungs = algorithm.rungs(horizon)
         policy, upper, lowers = plan(bonus, known, state.transitions, rungs)

@@ -160,7 +160,7 @@ def budget(lowers: jax.Array, limits: Limits, horizon: int) -> Choice:
 
 
 def credited(lowers: jax.Array, choice: Choice, limits: Limits) -> jax.Array:
-    """Value f[B] that ``budget`` credits to an episode: its lower bound, or the baseline's."""
+    """Value f[B] that ``budget`` credits to an episode: a lower bound, or the baseline's value."""
     return choice.share * lowers[0] + (1 - choice.share) * limits.baseline_value
 
 
