@@ -32,8 +32,6 @@ from ai_econ_jax.envs.tabular.mdp import TabularMDP
 FIRST_EPISODES = 200
 _LAST_EPISODES = 1000
 _SEGMENTS = 100
-# XLA hands larger sums on CPU to a library that is three times slower at ours than its own loops.
-_COMPILER_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": ""}
 _TOLERANCE = 1e-6  # of a value, per step: a violation is V(pi) < gamma - tolerance
 
 
@@ -201,15 +199,15 @@ def run(
         steps = 1 if config.stationary else reward.shape[0]
         initial_transitions = np.zeros((steps, reward.shape[1], *reward.shape[1:]))
     state = _initial_state(reward.shape, initial_transitions, len(keys))
-    episodes, logs, seconds = [0], [], 0.0
+    episodes, logs, seconds, advance = [0], [], 0.0, _compiled_advance()
     for block, blocks in _phases(config.episodes, config.replan_every, config.log_points):
         program = _program(algorithm, config, reward.shape, block, log_policies)
         fixed = world, known, limits, keys
         parts = _segments(blocks)
-        state, _ = _advance(program, state, *fixed, np.zeros_like(parts[0]))  # compiles, plays none
+        state, _ = advance(program, state, *fixed, np.zeros_like(parts[0]))  # compiles, plays none
         for part in parts:
             started = time.perf_counter()
-            state, log = jax.block_until_ready(_advance(program, state, *fixed, part))
+            state, log = jax.block_until_ready(advance(program, state, *fixed, part))
             seconds += time.perf_counter() - started
             filled = part > 0
             logs.append(jax.tree.map(lambda x, filled=filled: np.asarray(x)[filled], log))
@@ -286,7 +284,25 @@ def _initial_state(shape: tuple[int, ...], transitions: np.ndarray, seeds: int) 
     )
 
 
-@functools.partial(jax.jit, static_argnums=0, donate_argnums=1, compiler_options=_COMPILER_OPTIONS)
+# XLA hands larger sums on CPU to a library that is three times slower at ours than its own loops.
+_OWN_LOOPS = {"xla_cpu_experimental_ynn_fusion_type": ""}
+
+
+@functools.cache
+def _compiled_advance() -> Callable:
+    use = jax.default_backend() == "cpu" and _accepted(_OWN_LOOPS)
+    options = _OWN_LOOPS if use else None
+    return jax.jit(_advance, static_argnums=0, donate_argnums=1, compiler_options=options)
+
+
+def _accepted(options: dict[str, str]) -> bool:
+    """Whether this XLA knows compiler options; experimental ones may go."""
+    try:
+        return jax.jit(lambda: True, compiler_options=options)().item()
+    except jax.errors.JaxRuntimeError:
+        return False
+
+
 def _advance(
     program: _Program,
     state: State,

@@ -68,9 +68,13 @@ def random_cases(rng, count, size):
     return laws.T, radii, values.T
 
 
+@pytest.mark.parametrize("far_from_zero", [False, True])
 @pytest.mark.parametrize("size", [2, 3, 5, 10])
-def test_bounds_hold_and_are_tight_in_float32(size):
+def test_bounds_hold_and_are_tight_in_float32(size, far_from_zero):
+    """Bar 7: within 2e-6 of the range of values, or of the largest value where that is larger."""
     laws, radii, values = random_cases(np.random.default_rng(size), 2500, size)
+    if not far_from_zero:
+        values -= values.min(0)
     laws, radii, values = (x.astype(np.float32) for x in (laws, radii, values))
     upper, lower = (
         np.asarray(jax.jit(f)(laws, radii, values), np.float64) for f in (kl.upper, kl.lower)
@@ -82,7 +86,7 @@ def test_bounds_hold_and_are_tight_in_float32(size):
     span = values.max(0) - values.min(0)
     mean = (laws * values).sum(0)
     scale = np.abs(values).max(0)  # a float32 value has no more digits than this allows
-    slack = 2e-6 * np.maximum(span, scale)
+    slack = 2e-6 * (np.maximum(span, scale) if far_from_zero else span)
     assert (highest <= upper + slack).all()
     assert (lower - slack <= lowest).all()
     for bound, exact in ((upper, highest), (lower, lowest)):
