@@ -43,10 +43,12 @@ import os, sys
 import numpy as np
 import rlberry
 rlberry.logger.setLevel("ERROR")
-from rlberry_scool.envs import FiniteMDP
+from rlberry.envs import FiniteMDP
 from rlberry_scool.agents.ucbvi import UCBVIAgent
 given = np.load(sys.argv[1])
-env = FiniteMDP(given["R"], given["P"], initial_state_distribution=0)
+law = given["P"].astype(float)
+law /= law.sum(-1, keepdims=True)
+env = FiniteMDP(given["R"].astype(float), law, initial_state_distribution=0)
 agent = UCBVIAgent(env, horizon=int(given["H"]), stage_dependent=True)
 agent.fit(budget=20)  # compiles
 before = sum(os.times()[:2])

@@ -110,6 +110,7 @@ class StepMixConfig:
     seed: int = 0  # the first
     num_seeds: int = 8  # run side by side; all algorithms get the same ones
     lp_every: int = 500  # episodes between two linear programs of dope and optpess_lp
+    true_support: bool = False  # tell dope which next states are possible, as its authors do
     max_cells: int = 200_000_000  # S A S H seeds that may be in memory
 
     def validate(self) -> None:

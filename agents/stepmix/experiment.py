@@ -115,7 +115,8 @@ def run_algorithm(
     Args:
       name: Which.
       setting: On what.
-      config: Only the seeds and ``lp_every`` are read; how to run is in the setting.
+      config: Only the seeds, ``lp_every`` and ``true_support`` are read; how to run is in the
+        setting.
       on_progress: Called with the number of episodes played.
 
     Returns:
@@ -143,6 +144,8 @@ def run_algorithm(
             keys,
             setting.run,
             lp_every=config.lp_every,
+            true_support=config.true_support,
+            initial_transitions=setting.initial_transitions,
             on_progress=on_progress,
         )
     else:

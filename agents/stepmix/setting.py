@@ -52,8 +52,9 @@ class Setting:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of all arrays and of gamma: files may change under an unchanged name."""
-        digest = hashlib.sha256(repr((self.problem.mdp.shape, self.gamma)).encode())
+        """Digest of arrays, gamma and units: files may change under an unchanged name."""
+        scale = self.problem.reward_min, self.problem.reward_max
+        digest = hashlib.sha256(repr((self.problem.mdp.shape, self.gamma, scale)).encode())
         arrays = [*jax.tree.leaves(self.problem.mdp), self.problem.baseline]
         if self.initial_transitions is not None:
             arrays.append(self.initial_transitions)
@@ -206,18 +207,19 @@ def _check_gamma(problem: Problem, gamma: float, baseline_value: float) -> None:
 
 
 def _check_counts(config: StepMixConfig, problem: Problem, transitions: np.ndarray | None) -> None:
-    if not config.run.stationary:
-        return
-    if not problem.stationary:
+    """Checks that no count can exceed what float32 holds: one visit per episode and step."""
+    pooled, horizon = config.run.stationary, problem.mdp.horizon
+    if pooled and not problem.stationary:
         raise config_lib.ConfigError(
             "run.stationary", True, f"transitions of {problem.name} depend on the step"
         )
-    most = config.run.episodes * problem.mdp.horizon
-    most += 0 if transitions is None else int(transitions.sum())
+    visits = config.run.episodes * horizon
+    visits += 0 if transitions is None else int(transitions.sum(dtype=np.float64))
+    most = visits if pooled else visits // horizon
     if most > _LARGEST_COUNT:
         raise config_lib.ConfigError(
             "run.episodes",
             config.run.episodes,
-            f"with pooled counts, {most} visits exceed {_LARGEST_COUNT}, beyond which float32 "
-            "loses count",
+            f"{'with pooled counts, ' if pooled else 'with the offline data, '}{most} visits "
+            f"exceed {_LARGEST_COUNT}, beyond which float32 loses count",
         )

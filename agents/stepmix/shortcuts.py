@@ -39,6 +39,7 @@ FIELDS = {
     "seed": "seed",
     "seeds": "num_seeds",
     "lp_every": "lp_every",
+    "true_support": "true_support",
     "max_cells": "max_cells",
 }
 _LIST = ["list"]
@@ -76,6 +77,9 @@ def define() -> None:
     whole("seed", None, "First seed.")
     whole("seeds", None, "Number of seeds, run side by side.")
     whole("lp_every", None, "Episodes between two linear programs of dope and optpess_lp.")
+    switch(
+        "true_support", None, "Tell dope which next states are possible, as its official code does."
+    )
     whole("max_cells", None, "Largest S A S H seeds that may be in memory.")
 
 

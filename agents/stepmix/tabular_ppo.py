@@ -72,9 +72,10 @@ def run_ppo(
       The trace, a point per update. Level 0 throughout: there is no baseline in it.
     """
     num_updates = -(-episodes // episodes_per_update)
+    lowered = _train.lower(mdp, keys, hyperparameters, num_updates, episodes_per_update)
+    train = lowered.compile()
     began = time.perf_counter()
-    values = _train(mdp, keys, hyperparameters, num_updates, episodes_per_update)
-    values = np.asarray(values, np.float64).T
+    values = np.asarray(train(mdp, keys, hyperparameters), np.float64).T
     seconds = time.perf_counter() - began
     best = float(mdp.initial @ dynamic_programming.optimal(mdp)[0][0])
     shape = values.shape

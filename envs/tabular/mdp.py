@@ -48,6 +48,12 @@ class TabularMDP:
         """A."""
         return self.reward.shape[-1]
 
+    @property
+    def stationary(self) -> bool:
+        """Whether transitions are the same at every step, so that counts may be pooled."""
+        transition = np.asarray(self.transition)
+        return bool((transition == transition[:1]).all())
+
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
@@ -74,5 +80,4 @@ class Problem:
     @property
     def stationary(self) -> bool:
         """Whether the transitions are the same at every step, so that counts may be pooled."""
-        transition = np.asarray(self.mdp.transition)
-        return bool((transition == transition[:1]).all())
+        return self.mdp.stationary

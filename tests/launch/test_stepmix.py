@@ -18,7 +18,7 @@ from absl import app, flags
 from absl.testing import flagsaver
 
 from ai_econ_jax import cli
-from ai_econ_jax.agents.stepmix import experiment
+from ai_econ_jax.agents.stepmix import constrained, experiment
 from ai_econ_jax.agents.stepmix.config import ALGORITHMS
 from ai_econ_jax.envs.tabular import suite
 
@@ -167,6 +167,9 @@ def test_file_that_changed_under_its_name_is_another_problem(run, tmp_path, quic
     assert run(*common).code == 0
     write(tmp_path, baseline=[1, 0])
     assert_error(run(*common), "belongs to a run with another config", "problem was")
+    # Twice as much for everything, in [0, 2]: the same problem in other units.
+    write(tmp_path, baseline=[0, 0], R=2 * np.array(CHAIN["R"]), r_max=2)
+    assert_error(run(*common), "belongs to a run with another config", "problem was")
 
 
 def test_damaged_curves_are_reported(run, tmp_path, quickly):
@@ -191,6 +194,20 @@ def test_bonus_without_guarantee_is_called_heuristic(run, quickly):
         assert "heuristic interval: the bonus" in done.out
         assert "- Heuristic interval:" in done.out
     assert "euristic" not in run(*tiny, "--bonus=kl_closed").out
+
+
+def test_true_support_reaches_the_linear_program(run, monkeypatch):
+    possible = []
+
+    def learner(known):
+        possible.append(known.support.mean())
+
+    monkeypatch.setitem(constrained.LEARNERS, "optpess_lp", learner)
+    tiny = ("--preset=smoke", "--algos=optpess_lp", "--seeds=1")
+    assert run(*tiny).code == run(*tiny, "--true_support").code == 0
+    everything, true = possible
+    assert everything == 1
+    assert true == (np.asarray(suite.cliff3().mdp.transition) > 0).mean() < 1
 
 
 def test_negative_gamma_is_warned_of_and_runs(run, quickly, caplog):

@@ -1,11 +1,20 @@
 """Comparisons: units, resumption, and what report and figures make of known traces."""
 
 import dataclasses
+import logging
+from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 
-from ai_econ_jax.agents.stepmix import experiment, figures, report
+from ai_econ_jax.agents.stepmix import (
+    constrained_run,
+    experiment,
+    figures,
+    report,
+    tabular_ppo,
+)
 from ai_econ_jax.agents.stepmix.config import ALGORITHMS, ProblemConfig, RunConfig, StepMixConfig
 from ai_econ_jax.agents.stepmix.run import Trace
 from ai_econ_jax.agents.stepmix.setting import make_setting
@@ -216,3 +225,38 @@ def test_all_algorithms_get_the_same_seeds(setting):
     both = experiment.run_algorithm("baseline", short, config)
     alone = experiment.run_algorithm("baseline", short, dataclasses.replace(config, seed=6))
     np.testing.assert_array_equal(both.transitions[..., 1], alone.transitions[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "program"),
+    [("optpess_lp", constrained_run, "simulate"), ("ppo_tabular", tabular_ppo, "_train")],
+)
+def test_the_clock_starts_after_compilation(name, module, program, setting, monkeypatch, caplog):
+    log = logging.getLogger("clock")
+
+    def perf_counter():
+        log.warning("clock")
+        return 0.0
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=perf_counter))
+    config = dataclasses.replace(CONFIG, lp_every=41)  # a size that no other test has compiled
+    short = dataclasses.replace(setting, run=RunConfig(episodes=82))
+    with caplog.at_level("WARNING"), jax.log_compiles():
+        experiment.run_algorithm(name, short, config)
+    told = [record.getMessage() for record in caplog.records]
+    start, end = (i for i, message in enumerate(told) if message == "clock")
+    compiled = [i for i, message in enumerate(told) if "XLA compilation of" in message]
+    assert any(f"jit({program})" in told[i] for i in compiled if i < start)
+    assert not [told[i] for i in compiled if start < i < end]
+
+
+@pytest.mark.parametrize("name", ["baseline", "optpess_lp", "dope"])
+def test_all_learners_begin_with_the_same_offline_counts(name, setting):
+    short = dataclasses.replace(
+        setting,
+        run=RunConfig(episodes=30, log_points=5),
+        initial_transitions=np.full((5, 3, 3, 3), 2.0),
+    )
+    trace = experiment.run_algorithm(name, short, CONFIG)
+    totals = np.asarray(trace.transitions).sum((0, 1, 2, 3))
+    np.testing.assert_array_equal(totals, 2 * 5 * 27 + 30 * 5)

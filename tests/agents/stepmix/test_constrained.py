@@ -5,6 +5,7 @@ import scipy.optimize
 
 from ai_econ_jax.agents.stepmix.config import RunConfig
 from ai_econ_jax.agents.stepmix.constrained import (
+    LEARNERS,
     Knowledge,
     baseline_episodes,
     dope,
@@ -189,7 +190,7 @@ def test_k0_is_the_official_figure():
 @pytest.mark.parametrize("algorithm", ["dope", "optpess_lp"])
 def test_a_program_without_solution_means_the_baseline(algorithm):
     problem, baseline = make_cliff()
-    config = RunConfig(episodes=250, stationary=True)
+    config = RunConfig(episodes=250)
     keys = jax.random.split(jax.random.key(0), 2)
     seen = []
     trace = run_constrained(
@@ -208,9 +209,58 @@ def test_a_program_without_solution_means_the_baseline(algorithm):
     assert trace.transitions.shape == (1, 3, 3, 3, 2)
 
 
+@pytest.mark.parametrize(("make", "steps"), [(make_cliff, 1), (make_lock, 5)])
+def test_counts_are_pooled_wherever_the_law_is_the_same_at_every_step(make, steps):
+    problem, baseline = make()
+    keys = jax.random.split(jax.random.key(0), 2)
+    config = RunConfig(episodes=20, stationary=False)
+    trace = run_constrained("optpess_lp", problem, baseline, keys, config, lp_every=20)
+    assert len(trace.transitions) == steps
+    np.testing.assert_array_equal(trace.transitions.sum((1, 2, 3)), 20 * 5 / steps)
+
+
+@pytest.mark.parametrize("make", [make_cliff, make_lock])
+def test_counts_to_begin_with_are_what_is_planned_from(make, monkeypatch):
+    problem, baseline = make()
+    horizon, num_states, num_actions = problem.mdp.shape
+    shape = (horizon, num_states, num_states, num_actions)  # [H, X, S, A]
+    given = np.arange(np.prod(shape)).reshape(shape)
+    planned = []
+
+    def learner(known):
+        planned.append(known.transitions)
+
+    monkeypatch.setitem(LEARNERS, "optpess_lp", learner)
+
+    def play(counts):
+        keys, config = jax.random.split(jax.random.key(0), 1), RunConfig(episodes=20)
+        return run_constrained(
+            "optpess_lp",
+            problem,
+            baseline,
+            keys,
+            config,
+            lp_every=20,
+            initial_transitions=counts,
+        ).transitions[..., 0]
+
+    warm, cold = play(given), play(None)
+    begun = given if len(warm) > 1 else given.sum(0, keepdims=True)
+    np.testing.assert_array_equal(warm, begun + cold)
+    np.testing.assert_array_equal(np.moveaxis(planned[0], -1, 1), begun)
+    pooled = given.sum(0, keepdims=True)
+    if len(warm) == 1:
+        np.testing.assert_array_equal(play(pooled), warm)
+    else:
+        with pytest.raises(
+            ProblemError, match=r"initial_transitions has shape \(1, .*must be \[5,"
+        ):
+            play(pooled)
+
+
 def test_optpess_learns_the_ring_within_its_budget():
     problem, baseline = make_factored()
-    config = RunConfig(episodes=2_000_000, stationary=True)
+    config = RunConfig(episodes=2_000_000)
     trace = run_constrained(
         "optpess_lp",
         problem,
@@ -226,7 +276,7 @@ def test_optpess_learns_the_ring_within_its_budget():
 
 def test_the_same_keys_play_the_same_episodes_whatever_runs_beside():
     problem, baseline = make_factored()
-    config = RunConfig(episodes=300, stationary=True)
+    config = RunConfig(episodes=300)
     keys = jax.random.split(jax.random.key(0), 3)
     together, alone = (
         run_constrained("optpess_lp", problem, baseline, chosen, config, lp_every=100).transitions

@@ -78,6 +78,27 @@ def test_file_gives_the_problem_that_was_saved(tmp_path):
     assert saved.fingerprint != setting_of(env="cliff3", gamma_frac=0.8).fingerprint
 
 
+def test_fingerprint_knows_the_scale_of_the_rewards(tmp_path):
+    path = tmp_path / "cliff.npz"
+    cliff = suite.cliff3()
+
+    def fingerprint(low, high):
+        # The same arrays once mapped to [0, 1]; only the units of what is reported differ.
+        reward = low + (high - low) * np.asarray(cliff.mdp.reward, np.float64)
+        problem = make_problem(
+            "scaled",
+            cliff.mdp.transition,
+            reward,
+            baseline=cliff.baseline,
+            reward_min=low,
+            reward_max=high,
+        )
+        files.save_problem(path, problem)
+        return setting_of(env="", env_file=str(path)).fingerprint
+
+    assert len({fingerprint(*scale) for scale in ((0, 1), (0, 2), (-2, 2), (0, 1))}) == 3
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Three thousand episodes of uniform behaviour on cliff3."""
@@ -146,6 +167,12 @@ def test_warm_counts_beyond_float32_are_refused(data):
     run = RunConfig(stationary=True, episodes=2**24 // 5)
     setting_of(env="cliff3", run=run)
     with pytest.raises(config_lib.ConfigError, match=r"run.episodes = .* float32"):
+        setting_of(env="cliff3", run=run, offline_data=data)
+    run = RunConfig(episodes=2**24 - 3000)
+    setting_of(env="cliff3", run=run, offline_data=data)
+    run = RunConfig(episodes=2**24 - 2999)
+    setting_of(env="cliff3", run=run, offline_data=data, warm_start=False)
+    with pytest.raises(config_lib.ConfigError, match=r"with the offline data, 16777217 visits"):
         setting_of(env="cliff3", run=run, offline_data=data)
 
 
