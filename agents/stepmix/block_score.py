@@ -9,10 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from ai_econ_jax.agents.stepmix.run import CURVES, Trace
-
-_LAST_EPISODES = 1000
-_TOLERANCE = 1e-6  # of a value, per step, as in `run`
+from ai_econ_jax.agents.stepmix.run import CURVES, LAST_EPISODES, TOLERANCE, Trace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +54,8 @@ def trace_of_blocks(
     def first_block(marked: np.ndarray) -> np.ndarray:
         return np.where(marked.any(0), start[marked.argmax(0)], -1)
 
-    violating = blocks.length[:, None] * (blocks.excess > _TOLERANCE * horizon)
-    last = min(total, _LAST_EPISODES)
+    violating = blocks.length[:, None] * (blocks.excess > TOLERANCE * horizon)
+    last = min(total, LAST_EPISODES)
     curves = {
         "regret": np.cumsum(blocks.length[:, None] * blocks.gap, 0),
         "violations": np.cumsum(violating, 0),

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from ai_econ_jax import config as config_lib
 from ai_econ_jax.agents.stepmix.block_score import Blocks, trace_of_blocks
 from ai_econ_jax.agents.stepmix.config import RunConfig
 from ai_econ_jax.agents.stepmix.constrained import (
@@ -64,9 +65,11 @@ def run_constrained(
       the baseline is played and else 0.
 
     Raises:
+      ConfigError: An unknown algorithm.
       ProblemError: The baseline does not keep to the budget, ``lp_every`` is below 1, or
         ``initial_transitions`` do not fit.
     """
+    config_lib.check_one_of("algorithm", algorithm, tuple(LEARNERS))
     if lp_every < 1:
         raise ProblemError(f"lp_every is {lp_every}: must be 1 or more")
     start = _at_start(problem, baseline, config, true_support, initial_transitions)

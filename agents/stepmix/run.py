@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from ai_econ_jax import config as config_lib
 from ai_econ_jax.agents.stepmix import confidence
 from ai_econ_jax.agents.stepmix import world as world_lib
 from ai_econ_jax.agents.stepmix.confidence import Sizes
@@ -27,12 +28,13 @@ from ai_econ_jax.agents.stepmix.plan import KnownProblem, known_problem, plan
 from ai_econ_jax.agents.stepmix.select import ALGORITHMS, Limits, credited
 from ai_econ_jax.agents.stepmix.world import World
 from ai_econ_jax.envs.tabular.mdp import TabularMDP
+from ai_econ_jax.envs.tabular.problem import ProblemError
 
 # Replanned after every episode, whatever the config says: this is when most is learned.
 FIRST_EPISODES = 200
-_LAST_EPISODES = 1000
+LAST_EPISODES = 1000  # over which the final gap is averaged
 _SEGMENTS = 100
-_TOLERANCE = 1e-6  # of a value, per step: a violation is V(pi) < gamma - tolerance
+TOLERANCE = 1e-6  # of a value, per step: a violation is V(pi) < gamma - tolerance
 
 
 @struct.dataclass
@@ -188,13 +190,22 @@ def run(
 
     Returns:
       The trace. Each seed's is what it would be alone, up to rounding.
+
+    Raises:
+      ConfigError: An unknown algorithm, or a field of the config that is not what it must be.
+      ProblemError: The baseline is worth less than gamma.
     """
+    config_lib.check_one_of("algorithm", algorithm, tuple(ALGORITHMS))
+    config_lib.validate(config)
     transition, reward, initial, baseline = (
         np.asarray(x, np.float64) for x in (mdp.transition, mdp.reward, mdp.initial, baseline)
     )
     world = world_lib.make_world(transition, reward, initial, baseline)
     known = known_problem(reward, initial, baseline)
     limits = _limits(world, gamma, reward.shape[0], config.episodes)
+    kappa = float(limits.baseline_value) - gamma
+    if kappa < -limits.tolerance:
+        raise ProblemError(f"kappa = {kappa:.6g}: baseline does not satisfy gamma = {gamma:.6g}")
     if initial_transitions is None:
         steps = 1 if config.stationary else reward.shape[0]
         initial_transitions = np.zeros((steps, reward.shape[1], *reward.shape[1:]))
@@ -219,7 +230,7 @@ def run(
 
 
 def _limits(world: World, gamma: float, horizon: int, episodes: int) -> _Limits:
-    tolerance = _TOLERANCE * horizon
+    tolerance = TOLERANCE * horizon
     return _Limits(
         gamma=np.float64(gamma),
         baseline_value=world.optimal_value - world.baseline_gap,
@@ -391,7 +402,7 @@ def _score(score, episode, live, drawn, own_gap, choice, upper, world, limits) -
     end, total = episode + live, limits.episodes
     counts = [live] + [
         jnp.clip(end - jnp.maximum(episode, start), 0)
-        for start in (total // 2, jnp.maximum(total - _LAST_EPISODES, 0))
+        for start in (total // 2, jnp.maximum(total - LAST_EPISODES, 0))
     ]
     sums = jnp.stack([score.regret, score.second_half, score.last])
     sums, lost = _add(sums, score.lost, jnp.stack([count * gap for count in counts]))
@@ -436,7 +447,7 @@ def _trace(state: State, limits: _Limits, episode, points, seconds: float) -> Tr
         curves={name: points[name] for name in CURVES},
         regret=sums[0],
         second_half_regret=sums[1],
-        last_gap=sums[2] / min(total, _LAST_EPISODES),
+        last_gap=sums[2] / min(total, LAST_EPISODES),
         violations=score.violations,
         drawn_violations=score.drawn_violations,
         broken_certificates=score.broken_certificates,

@@ -64,7 +64,7 @@ def run_ppo(
       mdp: The problem.
       gamma: What every episode should be worth, in rewards of [0, 1]; PPO does not know it.
       keys: key[B], one per seed.
-      episodes: K; rounded up to whole updates.
+      episodes: K. What the last update plays beyond it does not count.
       episodes_per_update: Played by one policy; a multiple of 4.
       hyperparameters: Of PPO.
 
@@ -80,7 +80,7 @@ def run_ppo(
     best = float(mdp.initial @ dynamic_programming.optimal(mdp)[0][0])
     shape = values.shape
     blocks = Blocks(
-        length=np.full(num_updates, episodes_per_update),
+        length=np.diff(np.minimum(np.arange(num_updates + 1) * episodes_per_update, episodes)),
         gap=best - values,
         excess=gamma - values,
         level=np.zeros(shape),
