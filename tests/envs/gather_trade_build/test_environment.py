@@ -18,6 +18,8 @@ from ai_econ_jax.envs.gather_trade_build import (
 )
 from ai_econ_jax.envs.gather_trade_build.params import OFFICIAL_RANKED_SKILLS
 from ai_econ_jax.envs.gather_trade_build.reset import draw_law, draw_reset_noise
+from ai_econ_jax.envs.gather_trade_build.tax import collect
+from ai_econ_jax.envs.gather_trade_build.tax_models import record_for_saez
 
 SMALL = Config(layout="quadrant_8x8_4each_8clump", fixed_four=False, episode_length=3)
 
@@ -213,3 +215,20 @@ def test_state_is_small():
         lambda key: environment.reset(key, make_params(environment.config))[0], jax.random.key(0)
     )
     assert sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) <= 64 * 1024
+
+
+@pytest.mark.parametrize("official_rounding", [False, True])
+def test_an_income_that_is_rounding_alone_is_recorded_as_0(official_rounding):
+    config = dataclasses.replace(
+        SMALL, tax_model="saez", num_workers=3, official_rounding=official_rounding
+    )
+    environment = GatherTradeBuild(config)
+    params = make_params(config, tax_period=1)
+    state, _ = jax.jit(environment.reset)(jax.random.key(0), params)
+    earned = jnp.array([2e-5, -2e-5, 5.0])
+    taxed = record_for_saez(
+        collect(dataclasses.replace(state, coin=earned), params, environment.world)
+    )
+    expected = earned if official_rounding else jnp.array([0.0, 0.0, 5.0])
+    np.testing.assert_array_equal(taxed.last_income, expected)
+    np.testing.assert_array_equal(taxed.meta.saez.incomes[:3], expected)
