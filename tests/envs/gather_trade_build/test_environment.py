@@ -58,6 +58,18 @@ def test_layout_file_may_have_line_ends_other_letters_and_no_last_semicolon(tmp_
     assert layouts.parse("WAS; @ ;   ", "x").water.sum() == world.water.sum() == 1
 
 
+def test_a_layout_file_that_changed_is_read_anew(tmp_path):
+    path = tmp_path / "mine.map"
+    path.write_text("WS ;   ;   ;")
+    config = dataclasses.replace(SMALL, layout_file=str(path), num_workers=2)
+    before = GatherTradeBuild(config)
+    assert GatherTradeBuild(config) == before
+    path.write_text("WS ; @ ;   ;")
+    after = GatherTradeBuild(config)
+    assert after != before  # so that nothing compiled for one serves the other
+    assert (before.world.water.sum(), after.world.water.sum()) == (0, 1)
+
+
 def test_fixed_four_starts_in_the_corners_with_the_published_payments():
     environment = GatherTradeBuild()
     state, _ = jax.jit(environment.reset)(jax.random.key(3), make_params(environment.config))
