@@ -32,7 +32,7 @@ def test_golden_trajectory_in_float32(name):
 
 
 def exempt_near_edges(ours, golden, cutoffs):
-    """Takes over the official marginal rates of incomes next to an edge, the first of which is 0."""
+    """Takes over the official marginal rates of incomes next to an edge (the first is at 0)."""
     states = golden.states
     income = states["coin"] + states["escrow_coin"] - states["last_coin"]
     for incomes, places in (
