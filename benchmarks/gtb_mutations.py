@@ -140,8 +140,8 @@ MUTANTS = (
     Mutant(
         "income base",
         "tax.py",
-        "income = state.total_coin - state.last_coin\n    due",
-        "income = state.coin - state.last_coin\n    due",
+        "income = state.total_coin - state.last_coin\n    if",
+        "income = state.coin - state.last_coin\n    if",
         parity("multi_action"),
     ),
     Mutant(

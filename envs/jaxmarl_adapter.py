@@ -82,7 +82,7 @@ class JaxMarlEnvironment:
     def _step(
         self, environment: Any, key: jax.Array, state: Any, actions: Mapping[str, jax.Array]
     ) -> tuple[dict[str, Any], Any, dict[str, jax.Array], dict[str, jax.Array], dict]:
-        if len(actions) != self.num_agents:
+        if set(actions) != set(self.agents):
             raise ValueError(f"actions are for {sorted(actions)}, must be for {self.agents}")
         state, after = environment.step(key, state, per_agent.join(actions), self.params)
         rewards = per_agent.split(after.reward, self.num_workers)

@@ -14,7 +14,11 @@ from ai_econ_jax import config as config_lib
 from ai_econ_jax.envs.gather_trade_build import episode_log, replay
 
 _LOG = flags.DEFINE_string("log", None, "Episode log, an .npz file.")
-_OUT = flags.DEFINE_string("out", None, "Page to write; its name without .html begins the others'.")
+_OUT = flags.DEFINE_string(
+    "out",
+    None,
+    "Page to write, by default beside the log; its name without .html begins the others'.",
+)
 _PNG = flags.DEFINE_multi_integer("png", [], "Also a figure of this step; may be given repeatedly.")
 _GIF = flags.DEFINE_bool("gif", False, "Also a film.")
 
@@ -50,12 +54,14 @@ PRESETS = {"default": ReplayConfig()}
 
 def main(config: ReplayConfig) -> None:
     """Writes the page and what else is asked for; prints the path and size of each file."""
-    if _LOG.value is None or _OUT.value is None:
-        raise ValueError("--log and --out are required")
-    out = pathlib.Path(_OUT.value).expanduser()
+    if _LOG.value is None:
+        raise ValueError("--log is required")
+    log_path = pathlib.Path(_LOG.value).expanduser()
+    out = log_path.with_suffix(".html") if _OUT.value is None else pathlib.Path(_OUT.value)
+    out = out.expanduser()
     if out.suffix != ".html":
         raise ValueError(f"--out is {_OUT.value}, must end in .html")
-    log = episode_log.load(pathlib.Path(_LOG.value).expanduser())
+    log = episode_log.load(log_path)
     absent = [step for step in _PNG.value if not 0 <= step <= log.num_steps]
     if absent:
         raise ValueError(f"--png is {absent[0]}, must be in 0 to {log.num_steps}")

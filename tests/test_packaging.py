@@ -84,7 +84,14 @@ def test_the_wheel_holds_the_folders_under_the_package_and_nothing_beside_it(whe
     for path in (REPOSITORY / "envs/gather_trade_build/replay").iterdir():
         if path.is_file():
             assert f"ai_econ_jax/{path.relative_to(REPOSITORY).as_posix()}" in held, path
-    assert any(name.endswith("licenses/LICENSE") for name in held)
+    for path in (REPOSITORY / "envs/gather_trade_build/data").iterdir():
+        assert f"ai_econ_jax/{path.relative_to(REPOSITORY).as_posix()}" in held, path
+    for notice in ("LICENSE", "envs/gather_trade_build/data/LICENSE.txt"):
+        assert any(name.endswith(f"licenses/{notice}") for name in held), notice
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in held if name.endswith(".dist-info/METADATA"))
+        lines = archive.read(metadata).decode().splitlines()
+    assert "License-Expression: Apache-2.0 AND BSD-3-Clause" in lines
 
 
 def test_the_command_runs_from_a_bare_installation(wheel, tmp_path):

@@ -38,21 +38,21 @@ class GatherTradeBuild:
     ``reward`` a ``PerRole`` of f32[N] and f32[], ``info`` the ``Events`` of the step. The episode
     terminates after ``config.episode_length`` steps.
 
+    Attributes:
+      config: What is fixed.
+      world: The map and sizes, read once: a later change of a layout file is another environment.
+
     Raises:
       ValueError: The configuration or the layout is not valid.
       FileNotFoundError: No such layout file.
     """
 
     config: Config = Config()
+    world: World = dataclasses.field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         validate_names(self.config)
-        build_world(self.config)
-
-    @property
-    def world(self) -> World:
-        """The map and sizes."""
-        return build_world(self.config)
+        object.__setattr__(self, "world", build_world(self.config))
 
     def reset(self, key: jax.Array, params: Params) -> tuple[State, TimeStep]:
         """Start the first episode."""

@@ -8,6 +8,7 @@ Source: AI Economist, arXiv 2108.02755, official code (data: see ``data/README.m
 """
 
 import dataclasses
+import hashlib
 import importlib.resources
 import os
 
@@ -58,12 +59,29 @@ def read(path: str) -> Layout:
 
     Raises:
       FileNotFoundError: No such file.
-      ValueError: As ``parse``.
+      ValueError: Not UTF-8 text; or as ``parse``.
     """
+    try:
+        text = _contents(path).decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(f"layout file {path} is not UTF-8 text") from None
+    return parse(text, path)
+
+
+def digest(path: str) -> str:
+    """Hash of what the file at ``path`` holds.
+
+    Raises:
+      FileNotFoundError: No such file.
+    """
+    return hashlib.sha256(_contents(path)).hexdigest()
+
+
+def _contents(path: str) -> bytes:
     if not os.path.isfile(path):
         raise FileNotFoundError(f"layout file {path} does not exist")
-    with open(path, encoding="utf-8") as file:
-        return parse(file.read(), path)
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def parse(text: str, origin: str) -> Layout:

@@ -18,6 +18,7 @@ from ai_econ_jax.envs.gather_trade_build.params import Params
 from ai_econ_jax.envs.gather_trade_build.state import (
     ASK,
     BID,
+    RESOURCES,
     PlannerObservation,
     State,
     WorkerObservation,
@@ -25,6 +26,7 @@ from ai_econ_jax.envs.gather_trade_build.state import (
 from ai_econ_jax.envs.gather_trade_build.tax import current_marginal_rate
 from ai_econ_jax.envs.gather_trade_build.world import World
 
+_RESOURCE_NAMES = tuple(name.lower() for name in RESOURCES)
 _SCALE = 0.01
 # Divides where nothing was ever sold.
 _LEAST_SALES = 0.001
@@ -145,6 +147,46 @@ def _planner_features(
         features += [*before, phase]
     # The planner owns nothing.
     return [*features, _time(state, world), jnp.zeros(3)]
+
+
+def worker_feature_names(world: World) -> tuple[str, ...]:
+    """Names of the entries of a worker's flat observation, F of them, in order (spec 3.8).
+
+    A number at the end is a price, a bracket, or for ``last_income`` the rank from the lowest.
+    """
+    names = ["build_payment", "build_skill"]
+    names += [*_price_names("available_asks", world), *_price_names("available_bids", world)]
+    names += [f"market_rate_{resource}" for resource in _RESOURCE_NAMES]
+    for name in ("my_asks", "my_bids", "price_history"):
+        names += _price_names(name, world)
+    names += ["bonus"]
+    if "tax" in world.config.components:
+        names += [*_tax_names(world), "marginal_rate", "tax_phase"]
+    names += ["time", "coin", *_RESOURCE_NAMES]
+    if not world.config.full_observability:
+        names += ["column", "row"]
+    return tuple(names)
+
+
+def planner_feature_names(world: World) -> tuple[str, ...]:
+    """Names of the entries of the planner's flat observation, F of them, in order (spec 3.8)."""
+    names = [*_price_names("full_asks", world), *_price_names("full_bids", world)]
+    names += [f"market_rate_{resource}" for resource in _RESOURCE_NAMES]
+    names += _price_names("price_history", world)
+    if "tax" in world.config.components:
+        names += [*_tax_names(world), "tax_phase"]
+    return (*names, "time", "coin", *_RESOURCE_NAMES)
+
+
+def _price_names(name: str, world: World) -> list[str]:
+    prices = range(world.config.num_prices)
+    return [f"{name}_{resource}_{price}" for resource in _RESOURCE_NAMES for price in prices]
+
+
+def _tax_names(world: World) -> list[str]:
+    rates = [f"rate_{bracket}" for bracket in range(world.num_brackets)]
+    incomes = [f"last_income_{rank}" for rank in range(world.config.num_workers)]
+    return [*rates, "is_first_day", "is_tax_day", *incomes]
 
 
 def _per_worker_features(state: State, params: Params, world: World) -> list[jax.Array]:

@@ -116,9 +116,14 @@ def make_params(
     Raises:
       ValueError: Names the argument, its value and what is allowed.
     """
+    # Tax models are functions of these parameters, so their module imports this one.
+    from ai_econ_jax.envs.gather_trade_build import tax_models
+
     config.validate()
+    tax_models.validate_name(config.tax_model)
+    if not (np.isfinite(payment) and payment > 0):
+        raise ValueError(f"payment is {payment:g}, must be positive")
     for name, value in {
-        "payment": payment,
         "build_labor": build_labor,
         "order_labor": order_labor,
         "move_labor": move_labor,
@@ -133,22 +138,27 @@ def make_params(
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value:g}, must lie in [0, 1]")
     for name, count in {"tax_period": tax_period, "order_duration": order_duration}.items():
-        if count < 1:
-            raise ValueError(f"{name} is {count}, must be at least 1")
-    if max_skill < 1:
+        if not (float(count).is_integer() and count >= 1):
+            raise ValueError(f"{name} is {count}, must be an integer of at least 1")
+    if not 1 <= max_skill < np.inf:
         raise ValueError(f"max_skill is {max_skill:g}, must be at least 1")
     if saez_elasticity is not None and not saez_elasticity >= 0:
         raise ValueError(f"saez_elasticity is {saez_elasticity:g}, must not be negative")
     growth = np.broadcast_to(np.asarray(regeneration, float), (2,))
     if not np.all((growth >= 0) & (growth <= 1)):
         raise ValueError(f"regeneration is {regeneration}, must lie in [0, 1]")
-    if cutoffs is None:
-        cutoffs = brackets.make_cutoffs(
-            config.bracket_spacing, config.num_brackets, config.top_cutoff
+    published = brackets.make_cutoffs(
+        config.bracket_spacing, config.num_brackets, config.top_cutoff
+    )
+    edges = published if cutoffs is None else brackets.validate_cutoffs(cutoffs)
+    if edges.size != published.size:
+        raise ValueError(
+            f"cutoffs has {edges.size} entries, the configuration has {published.size} brackets"
         )
-    edges = brackets.validate_cutoffs(cutoffs)
     untaxed = config.tax_model == "disabled"
     cap_warmup, cap_slope = (-1.0, 1.0) if cap_schedule is None else cap_schedule
+    if not np.isfinite([cap_warmup, cap_slope]).all():
+        raise ValueError(f"cap_schedule is {(cap_warmup, cap_slope)}, must be two finite numbers")
     return Params(
         payment=jnp.asarray(payment, float),
         max_skill=jnp.asarray(max_skill, float),

@@ -41,7 +41,7 @@ def collect(state: State, params: Params, world: World) -> State:
     Income is the change of coin with escrow, so it includes trade and may be negative. Coin in
     escrow cannot be taken. The lump sum is no income of the next period.
     """
-    income = state.total_coin - state.last_coin
+    income = period_income(state, world)
     due = brackets.tax_due(income, state.rates, params.cutoffs)
     paid = jnp.minimum(state.coin, due)
     lump_sum = jnp.sum(paid) / paid.shape[0]
@@ -51,21 +51,26 @@ def collect(state: State, params: Params, world: World) -> State:
         coin=coin,
         last_coin=coin + state.escrow_coin,
         last_income=income,
-        last_marginal_rate=marginal_rate(income, state, params, world),
+        last_marginal_rate=brackets.marginal_rate(income, state.rates, params.cutoffs),
         events=dataclasses.replace(state.events, tax_paid=paid, lump_sum=lump_sum),
     )
 
 
-def marginal_rate(income: jax.Array, state: State, params: Params, world: World) -> jax.Array:
-    """Rate in force on the next coin of each ``income``, f32[N]."""
-    if not world.config.official_rounding:
-        income = jnp.where(jnp.abs(income) < _INCOME_SLACK, 0.0, income)
-    return brackets.marginal_rate(income, state.rates, params.cutoffs)
+def period_income(state: State, world: World) -> jax.Array:
+    """Income of the tax period so far, f32[N], in coin; below the slack it is 0 (spec 3.11).
+
+    Whether an income next to 0 is above it decides on its marginal rate, and on whether its
+    logarithm enters the regression of the tax model ``saez``.
+    """
+    income = state.total_coin - state.last_coin
+    if world.config.official_rounding:
+        return income
+    return jnp.where(jnp.abs(income) < _INCOME_SLACK, 0.0, income)
 
 
 def current_marginal_rate(state: State, params: Params, world: World) -> jax.Array:
     """Rate on the next coin that each worker earns in this period, f32[N]."""
-    return marginal_rate(state.total_coin - state.last_coin, state, params, world)
+    return brackets.marginal_rate(period_income(state, world), state.rates, params.cutoffs)
 
 
 def _select(chosen: jax.Array, yes: State, no: State) -> State:

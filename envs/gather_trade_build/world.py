@@ -65,14 +65,19 @@ class World:
         ).size
 
 
-@functools.lru_cache(maxsize=64)
 def build_world(config: Config) -> World:
-    """Reads the layout and derives what hangs on it.
+    """Reads the layout and derives what hangs on it; the same object while nothing has changed.
 
     Raises:
       ValueError: The configuration or the layout is not valid; see ``Config.validate``.
       FileNotFoundError: No such layout file.
     """
+    return _build_world(config, layouts.digest(config.layout_file) if config.layout_file else "")
+
+
+@functools.lru_cache(maxsize=64)
+def _build_world(config: Config, layout_digest: str) -> World:
+    del layout_digest  # a layout file that has changed is another world
     config.validate()
     layout = _layout(config)
     height, width = layout.size

@@ -104,7 +104,14 @@ def test_step_starts_the_next_episode_where_one_ends(adapted):
     assert int(state.meta.completions) == 1  # curricula go on
 
 
-@pytest.mark.parametrize("wrong", [{"worker_0": 0}, dict.fromkeys("abcde", 0)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"worker_0": 0},
+        dict.fromkeys("abcde", 0),
+        dict.fromkeys([*WORKERS[:3], "worker_4", "planner"], 0),
+    ],
+)
 def test_actions_for_other_agents_are_refused(adapted, wrong):
     with pytest.raises(ValueError, match="actions are for "):
         adapted.step_env(jax.random.key(0), None, wrong)

@@ -50,10 +50,20 @@ def test_page_figures_and_film_are_written_and_named(log, tmp_path):
     assert Image.open(tmp_path / "out/a.gif").n_frames == 4  # steps 0, 5, 10 and the last
 
 
+def test_the_page_is_beside_the_log_by_default(log, tmp_path):
+    copy = tmp_path / "logs" / "first.episode.npz"
+    copy.parent.mkdir()
+    copy.write_bytes(log.read_bytes())
+    done = replay("--log=logs/first.episode.npz", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[0] == "logs/first.episode.html"
+    assert (tmp_path / "logs/first.episode.html").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--out=a.html"], "--log and --out are required"),
+        (["--out=a.html"], "--log is required"),
         (["--log=no.npz", "--out=a.html"], "no.npz: no such episode log"),
         (["--log={log}", "--out=a.txt"], "--out is a.txt, must end in .html"),
         (["--log={log}", "--out=a.html", "--png=13"], "--png is 13, must be in 0 to 12"),

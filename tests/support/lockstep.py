@@ -177,7 +177,8 @@ def assert_same(ours, official, tolerance=1e-9):
             if name == "rates":
                 # At a reset the official property is under the new cap, what is seen under the old.
                 got, expected = got[1:], expected[1:]
-            differs = np.abs(got - expected) > tolerance * np.maximum(1.0, np.abs(expected))
+            # So that a NaN differs from everything.
+            differs = ~(np.abs(got - expected) <= tolerance * np.maximum(1.0, np.abs(expected)))
         if differs.any():
             place = tuple(int(i[0]) for i in np.nonzero(differs))
             raise AssertionError(

@@ -46,6 +46,12 @@ def test_layout_file_of_another_size(tmp_path):
     refuse("layout is 2 x 3, world_size is 3 x 3", layout_file=str(path), world_size=(3, 3))
 
 
+def test_layout_file_that_is_no_text(tmp_path):
+    path = tmp_path / "mine.map"
+    path.write_bytes(b"WS\xff ;")
+    refuse(f"layout file {path} is not UTF-8 text", layout_file=str(path))
+
+
 def test_layout_file_that_does_not_exist():
     with pytest.raises(FileNotFoundError, match=r"layout file nowhere\.map does not exist"):
         GatherTradeBuild(dataclasses.replace(FREE, layout_file="nowhere.map"))
@@ -56,7 +62,10 @@ def test_unknown_names_list_the_valid_ones():
     refuse("tax_model 'x' is unknown; valid: planner, us_federal", tax_model="x")
     refuse("component 'x' is unknown; valid: build, trade", components=("x",))
     refuse("welfare function 'x' is unknown; valid: ", planner_goal="x")
-    refuse("layout_kind 'x' is unknown; valid: file, split", layout_kind="x")
+    refuse(
+        "layout_kind 'x' is unknown; valid: file, split, uniform, quadrant, multi_zone",
+        layout_kind="x",
+    )
 
 
 def test_workers():
@@ -86,6 +95,42 @@ def test_split():
 
 
 @pytest.mark.parametrize(
+    "top_ranks, message",
+    [
+        ((0,), "3 workers do not fit on the 1 free cells of the map below the water"),
+        ((0, 1, 2), "3 workers do not fit on the 2 free cells of the map above the water"),
+    ],
+)
+def test_halves_of_a_split_that_are_too_small(tmp_path, top_ranks, message):
+    path = tmp_path / "mine.map"
+    path.write_text("W@;S@;  ; @;")
+    refuse(message, layout_file=str(path), layout_kind="split", top_ranks=top_ranks)
+
+
+def test_corners_on_water(tmp_path):
+    path = tmp_path / "mine.map"
+    path.write_text("@WS;   ;   ;")
+    message = "fixed_four starts a worker at (0, 0), which is water"
+    refuse(message, fixed_four=True, layout_file=str(path))
+
+
+def test_rates_and_brackets():
+    refuse("rate_min is -0.1 and rate_max 1, must satisfy 0 <= rate_min", rate_min=-0.1)
+    refuse("rate_min is 0 and rate_max 1.5, must satisfy 0 <= rate_min", rate_max=1.5)
+    refuse("rate_min is 0.6 and rate_max 0.5, must satisfy", rate_min=0.6, rate_max=0.5)
+    refuse("rate_step is 0, must lie in (0, 1]", rate_step=0.0)
+    refuse("rate_step is 1.5, must lie in (0, 1]", rate_step=1.5)
+    refuse("rate_step is 0.5, leaves the planner one rate", rate_step=0.5, rate_max=0.4)
+    refuse("bracket spacing 'x' is unknown; valid: us_federal, linear", bracket_spacing="x")
+    refuse("num_brackets is 1, must be at least 2", bracket_spacing="linear", num_brackets=1)
+    refuse(
+        "tax_model us_federal needs bracket_spacing us_federal, not linear",
+        tax_model="us_federal",
+        bracket_spacing="linear",
+    )
+
+
+@pytest.mark.parametrize(
     "config, numbers, message",
     [
         ({"tax_model": "fixed"}, {"fixed_rates": [1.5] + [0.0] * 6}, "rates[0] is 1.5, must lie"),
@@ -93,7 +138,15 @@ def test_split():
         ({"tax_model": "fixed"}, {}, "tax_model fixed needs fixed_rates"),
         ({}, {"cutoffs": [0.0, 5.0, 3.0, 9.0, 10.0, 11.0, 12.0]}, "must ascend strictly"),
         ({}, {"cutoffs": [1.0, 5.0, 6.0, 9.0, 10.0, 11.0, 12.0]}, "cutoffs starts at 1"),
-        ({}, {"tax_period": 0}, "tax_period is 0, must be at least 1"),
+        ({}, {"cutoffs": [0.0, 5.0, 6.0]}, "cutoffs has 3 entries, the configuration has 7"),
+        ({"tax_model": "x"}, {}, "tax_model 'x' is unknown; valid: planner, us_federal"),
+        ({}, {"cap_schedule": (float("nan"), 0.1)}, "cap_schedule is (nan, 0.1), must be two"),
+        ({}, {"tax_period": 0}, "tax_period is 0, must be an integer of at least 1"),
+        ({}, {"tax_period": 2.5}, "tax_period is 2.5, must be an integer of at least 1"),
+        ({}, {"order_duration": float("nan")}, "order_duration is nan, must be an integer"),
+        ({}, {"payment": 0.0}, "payment is 0, must be positive"),
+        ({}, {"payment": -1.0}, "payment is -1, must be positive"),
+        ({}, {"max_skill": float("nan")}, "max_skill is nan, must be at least 1"),
         ({}, {"eta": 1.5}, "eta is 1.5, must lie in [0, 1]"),
         ({}, {"labor_cost": -1.0}, "labor_cost is -1, must not be negative"),
         ({}, {"regeneration": 1.5}, "regeneration is 1.5, must lie in [0, 1]"),

@@ -18,6 +18,8 @@ from ai_econ_jax.envs.gather_trade_build import (
 )
 from ai_econ_jax.envs.gather_trade_build.params import OFFICIAL_RANKED_SKILLS
 from ai_econ_jax.envs.gather_trade_build.reset import draw_law, draw_reset_noise
+from ai_econ_jax.envs.gather_trade_build.tax import collect
+from ai_econ_jax.envs.gather_trade_build.tax_models import record_for_saez
 
 SMALL = Config(layout="quadrant_8x8_4each_8clump", fixed_four=False, episode_length=3)
 
@@ -54,6 +56,18 @@ def test_layout_file_may_have_line_ends_other_letters_and_no_last_semicolon(tmp_
     world = GatherTradeBuild(dataclasses.replace(SMALL, layout_file=str(path), num_workers=2)).world
     assert (world.height, world.width) == (3, 3)
     assert layouts.parse("WAS; @ ;   ", "x").water.sum() == world.water.sum() == 1
+
+
+def test_a_layout_file_that_changed_is_read_anew(tmp_path):
+    path = tmp_path / "mine.map"
+    path.write_text("WS ;   ;   ;")
+    config = dataclasses.replace(SMALL, layout_file=str(path), num_workers=2)
+    before = GatherTradeBuild(config)
+    assert GatherTradeBuild(config) == before
+    path.write_text("WS ; @ ;   ;")
+    after = GatherTradeBuild(config)
+    assert after != before  # so that nothing compiled for one serves the other
+    assert (before.world.water.sum(), after.world.water.sum()) == (0, 1)
 
 
 def test_fixed_four_starts_in_the_corners_with_the_published_payments():
@@ -213,3 +227,20 @@ def test_state_is_small():
         lambda key: environment.reset(key, make_params(environment.config))[0], jax.random.key(0)
     )
     assert sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state)) <= 64 * 1024
+
+
+@pytest.mark.parametrize("official_rounding", [False, True])
+def test_an_income_that_is_rounding_alone_is_recorded_as_0(official_rounding):
+    config = dataclasses.replace(
+        SMALL, tax_model="saez", num_workers=3, official_rounding=official_rounding
+    )
+    environment = GatherTradeBuild(config)
+    params = make_params(config, tax_period=1)
+    state, _ = jax.jit(environment.reset)(jax.random.key(0), params)
+    earned = jnp.array([2e-5, -2e-5, 5.0])
+    taxed = record_for_saez(
+        collect(dataclasses.replace(state, coin=earned), params, environment.world)
+    )
+    expected = earned if official_rounding else jnp.array([0.0, 0.0, 5.0])
+    np.testing.assert_array_equal(taxed.last_income, expected)
+    np.testing.assert_array_equal(taxed.meta.saez.incomes[:3], expected)

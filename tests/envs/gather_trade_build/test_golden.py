@@ -37,3 +37,9 @@ def test_the_official_package_still_plays_it(name):
 
 def test_there_are_enough_of_them():
     assert len(NAMES) >= 6 and STEPS >= 300
+
+
+@pytest.mark.parametrize("ours, official", [(np.nan, 1.0), (1.0, np.nan), (1.1, 1.0)])
+def test_the_comparison_refuses_what_differs_and_what_is_no_number(ours, official):
+    with pytest.raises(AssertionError, match=r"coin: first differs at \(0, 1\)"):
+        assert_same({"coin": np.array([[1.0, ours]])}, {"coin": np.array([[1.0, official]])})
