@@ -20,7 +20,7 @@ import numpy as np
 from flax import struct
 
 from ai_econ_jax import config as config_lib
-from ai_econ_jax.agents.stepmix import confidence
+from ai_econ_jax.agents.stepmix import compiler, confidence
 from ai_econ_jax.agents.stepmix import world as world_lib
 from ai_econ_jax.agents.stepmix.confidence import Sizes
 from ai_econ_jax.agents.stepmix.config import RunConfig
@@ -295,23 +295,10 @@ def _initial_state(shape: tuple[int, ...], transitions: np.ndarray, seeds: int) 
     )
 
 
-# XLA hands larger sums on CPU to a library that is three times slower at ours than its own loops.
-_OWN_LOOPS = {"xla_cpu_experimental_ynn_fusion_type": ""}
-
-
 @functools.cache
 def _compiled_advance() -> Callable:
-    use = jax.default_backend() == "cpu" and _accepted(_OWN_LOOPS)
-    options = _OWN_LOOPS if use else None
+    options = compiler.options()
     return jax.jit(_advance, static_argnums=0, donate_argnums=1, compiler_options=options)
-
-
-def _accepted(options: dict[str, str]) -> bool:
-    """Whether this XLA knows compiler options; experimental ones may go."""
-    try:
-        return jax.jit(lambda: True, compiler_options=options)().item()
-    except jax.errors.JaxRuntimeError:
-        return False
 
 
 def _advance(

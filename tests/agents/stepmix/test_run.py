@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ai_econ_jax.agents.stepmix import compiler
 from ai_econ_jax.agents.stepmix import run as run_lib
 from ai_econ_jax.agents.stepmix.config import RunConfig
 from ai_econ_jax.agents.stepmix.run import run
@@ -307,7 +308,7 @@ def test_a_run_compiles_twice_at_most_and_a_second_one_not_at_all():
 
 
 def test_a_compiler_that_does_not_know_an_option_goes_without():
-    assert not run_lib._accepted({"xla_cpu_no_such_option": ""})
+    assert not compiler.accepted({"xla_cpu_no_such_option": ""})
 
 
 def test_progress_is_told_and_ends_with_the_last_episode():
