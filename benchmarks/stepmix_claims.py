@@ -353,10 +353,9 @@ def departures(report: Report) -> None:
     for name, seeds in (("bandit2", 32), ("cliff3", 16)):
         leaves, kappas = [], []
         for fraction in fractions:
-            where = case(name, 20_000, gamma_frac=fraction)
+            where = case(name, 40_000, gamma_frac=fraction)
             trace = play("stepmix", where, seeds)
-            left = np.where(trace.leave < 0, where.episodes, trace.leave)
-            leaves.append(float(left.mean()))
+            leaves.append(float(np.where(trace.leave < 0, np.inf, trace.leave).mean()))
             kappas.append(where.kappa)
             if name == "bandit2":
                 ratio = leaves[-1] / predicted_departure(where.gamma)

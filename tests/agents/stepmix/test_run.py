@@ -232,7 +232,7 @@ def test_departure_grows_as_a_power_of_the_slack(name):
     """Bar 14: the slope of log departure in log 1 / kappa."""
     departures, slack = [], []
     for fraction in (0.95, 0.9, 0.8, 0.6):
-        trace, _, own, gamma = play(name, "stepmix", fraction=fraction, episodes=20_000, seeds=8)
+        trace, _, own, gamma = play(name, "stepmix", fraction=fraction, episodes=40_000, seeds=8)
         assert (trace.leave >= 0).all()
         departures.append(trace.leave.mean())
         slack.append(own - gamma)
