@@ -4,11 +4,15 @@
     python benchmarks/gtb_speed.py --quick --json=FILE    # 2 minutes: N = 4 and N = 10
 
 Both sides play random allowed actions and produce observations and masks at every step; ours adds
-the choice of actions to its time, the official side's own is left out. ``speedup/n4`` is ours over
-official in wall time, both measured here. Ours runs on all cores of the machine: environments are
-split over as many virtual CPU devices. The official package is single-threaded Python.
+the choice of actions to its time, the official side's own is left out. The resets between episodes
+are timed on both sides. ``speedup/n4`` is ours over official in wall time, both measured here. Ours
+runs on all cores of the machine: environments are split over as many virtual CPU devices. The
+official package is single-threaded Python.
 
-Compilation and the first run are not counted; ``compile_seconds`` reports them.
+Compilation and the first run are not counted; ``compile_seconds`` reports them. ``peak_bytes`` is
+what the compiled rollout needs with its arguments and results, by XLA's account. ``cost_growth`` is
+how much longer a step takes with 100 workers (on the large map) than with 4, divided by 25; below 1
+costs grow less than linearly.
 """
 
 import argparse
@@ -16,7 +20,6 @@ import contextlib
 import io
 import json
 import os
-import resource
 import time
 
 # One thread for each virtual device: to split the small kernels of a step among the threads of a
@@ -91,20 +94,26 @@ def make_rollout(environment: GatherTradeBuild, params, num_devices: int):
 
 
 def measure(num_workers: int, num_environments: int, seconds: float) -> dict[str, float]:
-    """Steps per second of ours, wall time, and what compiling took."""
+    """Steps per second of ours, wall time, what compiling took, and bytes."""
     environment = GatherTradeBuild(config_for(num_workers))
     params = make_params(environment.config)
     num_devices = min(len(jax.devices()), num_environments)
     reset, rollout, keys_for = make_rollout(environment, params, num_devices)
+    calls_per_episode = environment.config.episode_length // STEPS
+    reset_keys = jax.random.split(jax.random.key(0), num_environments)
     started = time.perf_counter()
-    carry = jax.block_until_ready(reset(jax.random.split(jax.random.key(0), num_environments)))
-    carry, _ = jax.block_until_ready(rollout(carry, keys_for(jax.random.key(1))))
+    carry = jax.block_until_ready(reset(reset_keys))
+    compiled = rollout.lower(carry, keys_for(jax.random.key(1))).compile()
+    carry, _ = jax.block_until_ready(compiled(carry, keys_for(jax.random.key(1))))
     compile_seconds = time.perf_counter() - started
+    # All environments are equally old, so one reset between two calls ends their episodes.
     calls, key = 0, jax.random.key(2)
     started = time.perf_counter()
     while time.perf_counter() - started < seconds or calls < 2:
+        if calls % calls_per_episode == 0:
+            carry = reset(reset_keys)
         key, call_key = jax.random.split(key)
-        carry, _ = jax.block_until_ready(rollout(carry, keys_for(call_key)))
+        carry, _ = jax.block_until_ready(compiled(carry, keys_for(call_key)))
         calls += 1
     elapsed = time.perf_counter() - started
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(carry[0])) / num_environments
@@ -112,7 +121,26 @@ def measure(num_workers: int, num_environments: int, seconds: float) -> dict[str
         "steps_per_second": calls * STEPS * num_environments / elapsed,
         "compile_seconds": compile_seconds,
         "state_bytes": state_bytes,
+        "peak_bytes": peak_bytes(compiled, num_devices),
     }
+
+
+def peak_bytes(compiled: jax.stages.Compiled, num_devices: int) -> float:
+    """Bytes that a compiled function needs on all devices: arguments, results, and between."""
+    memory = compiled.memory_analysis()
+    return num_devices * (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+    )
+
+
+def cost_growth(steps_per_second: dict[int, float]) -> float | None:
+    """Step time with 100 workers over that with 4, relative to linear; None where one is absent."""
+    if not {4, 100} <= steps_per_second.keys():
+        return None
+    return steps_per_second[4] / steps_per_second[100] / (100 / 4)
 
 
 def measure_official(num_workers: int, seconds: float) -> float:
@@ -201,7 +229,7 @@ def main() -> None:
     if arguments.environments:
         sizes = [arguments.environments]
     summary: dict[str, float] = {}
-    rows, official = [], {}
+    rows, official, fastest = [], {}, {}
     for num_workers in workers:
         before = None
         if not arguments.no_official:
@@ -213,17 +241,18 @@ def main() -> None:
             print(
                 f"N={num_workers:4d} environments={size:5d} "
                 f"{row['steps_per_second']:12.0f} steps/s  compile {row['compile_seconds']:5.1f} s"
-                f"  state {row['state_bytes']:7.0f} B",
+                f"  state {row['state_bytes']:7.0f} B  peak {row['peak_bytes'] / 2**20:6.0f} MiB",
                 flush=True,
             )
             if size >= 64 or len(sizes) == 1:
                 best = max(best, row["steps_per_second"])
         name = f"n{num_workers}"
-        summary[f"steps_per_second/{name}"] = best
+        summary[f"steps_per_second/{name}"] = fastest[num_workers] = best
         summary[f"compile_seconds/{name}"] = max(
             row["compile_seconds"] for row in rows if row["workers"] == num_workers
         )
         summary[f"state_bytes/{name}"] = rows[-1]["state_bytes"]
+        summary[f"peak_bytes/{name}"] = rows[-1]["peak_bytes"]
         if before is not None:
             # Before and after, so that a machine that got busy in between shows in both halves.
             official[num_workers] = (before + measure_official(num_workers, arguments.seconds)) / 2
@@ -234,7 +263,8 @@ def main() -> None:
                 f"speedup {summary[f'speedup/{name}']:.1f}",
                 flush=True,
             )
-    summary["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if (growth := cost_growth(fastest)) is not None:
+        summary["cost_growth"] = growth
     if arguments.figure:
         draw_figure(rows, official, arguments.figure)
     if arguments.json:

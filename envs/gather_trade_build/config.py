@@ -1,10 +1,14 @@
 """What is fixed when an environment is compiled: sizes, names, switches."""
 
 import dataclasses
+import math
 
 from ai_econ_jax.envs.economy import brackets, saez, welfare
+from ai_econ_jax.envs.gather_trade_build.state import RESOURCES, STONE, WOOD
 
-LAYOUT_KINDS = ("file", "split")
+# Every episode of these draws its own map, see procedural.py.
+GROWN_KINDS = ("uniform", "quadrant", "multi_zone")
+LAYOUT_KINDS = ("file", "split", *GROWN_KINDS)
 SKILL_LAWS = ("none", "pareto", "lognormal")
 WARMUP_METHODS = ("decay", "auto")
 # The packed map (ground.py) and i8 owners of houses set this limit.
@@ -19,8 +23,21 @@ class Config:
       num_workers: N, from 2.
       layout: Name of a published layout, see ``layouts.names()``.
       layout_file: Path of a user's layout file instead; empty for none.
-      layout_kind: ``file`` uses the layout as it is, ``split`` divides it by a row of water.
-      world_size: Height and width that the layout must have; None for any.
+      layout_kind: ``file`` uses the layout as it is, ``split`` divides it by a row of water; with
+        ``uniform``, ``quadrant`` and ``multi_zone`` every episode draws its own, see
+        ``procedural.py``, and the two fields above have no part.
+      world_size: Height and width. A layout that is read must have it, None for any; one that is
+        drawn needs it.
+      coverage: Of drawn layouts: share of the cells where Stone, and Wood, grows.
+      clumpiness: Of drawn layouts: share of the sources of Stone, and Wood, that grow around
+        others, in [0, 1].
+      steepness: Of ``uniform`` and ``quadrant``: exponent, from 1, with which resources thin out
+        from their side of the map.
+      zone_grid: Of ``multi_zone``: regions down and along the map.
+      num_zones: Of ``multi_zone``: regions with Wood, with Stone and with both.
+      regeneration_halfwidth: h of Stone and Wood, 0 to 3: a resource grows back with the
+        probability ``Params.regeneration`` times the share of sources among the (2h + 1)^2 cells
+        around.
       episode_length: In steps.
       components: Names of ``components.COMPONENTS``, in the order in which they act.
       multi_action: Workers choose one action for each of build, four kinds of orders, and move.
@@ -55,6 +72,12 @@ class Config:
     layout_file: str = ""
     layout_kind: str = "file"
     world_size: tuple[int, int] | None = None
+    coverage: tuple[float, float] = (0.025, 0.025)
+    clumpiness: tuple[float, float] = (0.5, 0.35)
+    steepness: float = 8.0
+    zone_grid: tuple[int, int] = (8, 8)
+    num_zones: tuple[int, int, int] = (6, 6, 4)
+    regeneration_halfwidth: tuple[int, int] = (0, 0)
     episode_length: int = 1000
     components: tuple[str, ...] = ("build", "trade", "gather", "tax")
     multi_action: bool = False
@@ -126,6 +149,10 @@ class Config:
                 f"tax_model us_federal needs bracket_spacing us_federal, not {self.bracket_spacing}"
             )
         self._validate_ranks()
+        for name, halfwidth in zip(RESOURCES, self.regeneration_halfwidth, strict=True):
+            _in_range(f"regeneration_halfwidth of {name}", halfwidth, 0, 3)
+        if self.layout_kind in GROWN_KINDS:
+            self._validate_grown()
         # Orders are sorted by one integer, see auction.py.
         if self.num_prices * (self.episode_length + 1) * self.num_workers >= 2**31:
             raise ValueError(
@@ -154,6 +181,48 @@ class Config:
                 f"top_ranks is {list(self.top_ranks)}, must leave at least one of the "
                 f"{self.num_workers} workers above the water and one below"
             )
+
+    def _validate_grown(self) -> None:
+        """Checks what concerns the layouts that are drawn."""
+        kind = self.layout_kind
+        if self.world_size is None:
+            raise ValueError(f"layout_kind {kind} needs world_size, a height and a width")
+        if self.layout_file:
+            raise ValueError(f"layout_kind {kind} draws its layout, layout_file must be empty")
+        for size in self.world_size:
+            _in_range("world_size", size, 2)
+        if not (self.steepness >= 1 and math.isfinite(self.steepness)):
+            raise ValueError(f"steepness is {self.steepness:g}, must be at least 1")
+        for name, share in zip(RESOURCES, self.clumpiness, strict=True):
+            if not 0 <= share <= 1:
+                raise ValueError(f"clumpiness of {name} is {share:g}, must lie in [0, 1]")
+        for name, share in zip(RESOURCES, self.coverage, strict=True):
+            if not share > 0:
+                raise ValueError(f"coverage of {name} is {share:g}, must be above 0")
+        if not sum(self.coverage) < 0.5:
+            raise ValueError(
+                f"coverage is {self.coverage[STONE]:g} of Stone and {self.coverage[WOOD]:g} of "
+                "Wood, must be below 0.5 together"
+            )
+        if kind == "multi_zone":
+            self._validate_zones()
+
+    def _validate_zones(self) -> None:
+        """Checks the zones of ``multi_zone``."""
+        for number in self.zone_grid:
+            _in_range("zone_grid", number, 1)
+        for number in self.num_zones:
+            _in_range("num_zones", number, 0)
+        wood, stone, both = self.num_zones
+        rows, columns = self.zone_grid
+        if sum(self.num_zones) > rows * columns:
+            raise ValueError(
+                f"num_zones has {sum(self.num_zones)} zones, zone_grid {rows} x {columns} has "
+                f"{rows * columns} regions"
+            )
+        for name, number in (("Wood", wood + both), ("Stone", stone + both)):
+            if number == 0:
+                raise ValueError(f"num_zones is {self.num_zones}, must leave {name} a zone")
 
 
 def _in_range(name: str, value: int, low: int, high: int | None = None) -> None:

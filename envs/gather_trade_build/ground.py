@@ -34,7 +34,7 @@ def worker(cells: jax.Array) -> jax.Array:
 
 def pack(state: State, world: World, border: int = 0) -> jax.Array:
     """The map i32[H + 2 border, W + 2 border], without workers."""
-    source = _episode_source(state, world).astype(jnp.int32)
+    source = episode_source(state, world).astype(jnp.int32)
     resources = state.resources.astype(jnp.int32)
     has_house = state.house_owner >= 0
     code = jnp.where(has_house, state.house_owner.astype(jnp.int32) + 2, 0)
@@ -85,6 +85,6 @@ def is_open(cells: jax.Array) -> jax.Array:
     return is_dry & (own | (house_of == 0))
 
 
-def _episode_source(state: State, world: World) -> jax.Array | np.ndarray:
+def episode_source(state: State, world: World) -> jax.Array | np.ndarray:
     """Where resources grow: a constant of the program unless every episode has its own map."""
     return state.source if world.has_new_maps else world.source

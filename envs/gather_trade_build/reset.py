@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ai_econ_jax.envs.economy import saez
+from ai_econ_jax.envs.gather_trade_build import procedural
 from ai_econ_jax.envs.gather_trade_build.params import Params, rate_cap
 from ai_econ_jax.envs.gather_trade_build.rewards import evaluate
 from ai_econ_jax.envs.gather_trade_build.state import Events, MetaState, ResetNoise, State
@@ -22,6 +23,8 @@ from ai_econ_jax.envs.gather_trade_build.world import World
 _SKILL_TAIL, _BONUS_TAIL = 4.0, 3.0
 _SKILL_LOG, _BONUS_LOG = (-1.0, 0.5), (-2.022, 0.938)
 _MAX_BONUS = 2.0
+# Apart from the other keys, so that worlds of which the map is given draw what they drew.
+_MAP = 4
 
 
 def initial_meta(params: Params, world: World) -> MetaState:
@@ -37,11 +40,16 @@ def initial_meta(params: Params, world: World) -> MetaState:
 
 
 def draw_reset_noise(key: jax.Array, params: Params, world: World) -> ResetNoise:
-    """Skill ranks, places, skills and bonuses of one episode."""
+    """Skill ranks, places, skills, bonuses and, where it is drawn, the map of one episode."""
     del params
     rank_key, place_key, skill_key, bonus_key = jax.random.split(key, 4)
     config = world.config
     num_workers = config.num_workers
+    source, layout_ok = jnp.asarray(world.source), jnp.ones((), bool)
+    if world.has_new_maps:
+        source, layout_ok = procedural.draw_source(
+            jax.random.fold_in(key, _MAP), config, world.water
+        )
     worker_of_rank = jax.random.permutation(rank_key, num_workers).astype(jnp.int32)
     bonus = draw_law(bonus_key, config.bonus_law, num_workers, _BONUS_TAIL, _BONUS_LOG, none=0.0)
     return ResetNoise(
@@ -51,7 +59,8 @@ def draw_reset_noise(key: jax.Array, params: Params, world: World) -> ResetNoise
             skill_key, config.skill_law, num_workers, _SKILL_TAIL, _SKILL_LOG, none=1.0
         ),
         bonus=jnp.minimum(bonus, _MAX_BONUS) / _MAX_BONUS,
-        source=jnp.asarray(world.source),
+        source=source,
+        layout_ok=layout_ok,
     )
 
 
@@ -151,6 +160,7 @@ def reset_with_noise(meta: MetaState, noise: ResetNoise, params: Params, world: 
             trade_seller=no_orders - 1,
             tax_paid=per_worker,
             lump_sum=zeros,
+            layout_ok=jnp.asarray(noise.layout_ok),
         ),
     )
     # The rates of the first observation are still under the cap of the episode before.

@@ -33,6 +33,8 @@ class Events:
       trade_seller: i32[2, N, K], who sold to that bid; -1 where no bid was filled.
       tax_paid: f32[N], in coin.
       lump_sum: f32[], what each worker got back, in coin.
+      layout_ok: bool[], of the episode: whether its map covers what it should, if it was drawn; see
+        ``procedural.draw_source``.
     """
 
     built: jax.Array
@@ -41,6 +43,7 @@ class Events:
     trade_seller: jax.Array
     tax_paid: jax.Array
     lump_sum: jax.Array
+    layout_ok: jax.Array
 
 
 @struct.dataclass
@@ -159,6 +162,7 @@ class ResetNoise:
       build_skill: f32[N], draws of the skill law.
       bonus: f32[N], draws of the law of bonus probabilities.
       source: u8[2, H, W], where resources grow.
+      layout_ok: bool[], see ``Events``.
     """
 
     worker_of_rank: jax.Array
@@ -166,6 +170,7 @@ class ResetNoise:
     build_skill: jax.Array
     bonus: jax.Array
     source: jax.Array
+    layout_ok: jax.Array | bool = True
 
 
 @struct.dataclass

@@ -6,8 +6,8 @@ import functools
 import numpy as np
 
 from ai_econ_jax.envs.economy import brackets
-from ai_econ_jax.envs.gather_trade_build import layouts
-from ai_econ_jax.envs.gather_trade_build.config import Config
+from ai_econ_jax.envs.gather_trade_build import layouts, procedural
+from ai_econ_jax.envs.gather_trade_build.config import GROWN_KINDS, Config
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class World:
     @property
     def has_new_maps(self) -> bool:
         """Whether every episode grows its own map."""
-        return self.config.layout_kind not in ("file", "split")
+        return self.config.layout_kind in GROWN_KINDS
 
     @property
     def split_row(self) -> int:
@@ -87,7 +87,10 @@ def _build_world(config: Config, layout_digest: str) -> World:
     start = _corners(config.num_workers, width) if config.fixed_four else None
     if start is not None:
         _check_start(start, layout)
-    sites = np.flatnonzero(layout.source)
+    may_grow = layout.source
+    if config.layout_kind in GROWN_KINDS:
+        may_grow = np.broadcast_to(~layout.water, layout.source.shape)
+    sites = np.flatnonzero(may_grow)
     return World(
         config=config,
         water=layout.water,
@@ -99,6 +102,8 @@ def _build_world(config: Config, layout_digest: str) -> World:
 
 
 def _layout(config: Config) -> layouts.Layout:
+    if config.layout_kind in GROWN_KINDS:
+        return procedural.empty_layout(config)
     origin = config.layout_file or config.layout
     layout = layouts.read(origin) if config.layout_file else layouts.published(origin)
     if config.world_size is not None and tuple(config.world_size) != layout.size:

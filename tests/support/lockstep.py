@@ -74,8 +74,9 @@ class Player:
             planner=jnp.asarray(episode.actions["planner"]),
         )
         # The official Saez estimate amplifies rounding: whether an income next to 0 is above it
-        # decides if a sample of log 1e-9 enters a regression. So with Saez each step starts from
-        # the official coin, rates and samples; what it makes of them is compared as always.
+        # decides if a sample of log 1e-9 enters a regression. So with Saez a step after a tax day,
+        # and the one after that, starts from the official samples, elasticity and rates; what it
+        # makes of them, coin above all, is compared as always and never taken over.
         official = None
         if "saez_count" in episode.states:
             official = {name: jnp.asarray(episode.states[name][1:]) for name in _RESYNCED}
@@ -101,19 +102,23 @@ def _scan(environment, state, actions, noise, official, params):
         action, noise, official = inputs
         state, timestep = environment.step_with_noise(state, action, noise, params)
         summary = _summary(state, timestep.observation, timestep.reward)
-        return state if official is None else _resync(state, official), summary
+        return state if official is None else _resync(state, official, params), summary
 
     return jax.lax.scan(step, state, (actions, noise, official))
 
 
 _RESYNCED = (
-    *("coin", "last_coin", "last_income", "last_marginal_rate", "rates", "shown_rates"),
-    *("elasticity", "saez_incomes", "saez_marginal_rates", "saez_count", "saez_running_rates"),
+    *("rates", "shown_rates", "elasticity"),
+    *("saez_incomes", "saez_marginal_rates", "saez_count", "saez_running_rates"),
 )
 
 
-def _resync(state, official):
-    names = ("coin", "last_coin", "last_income", "last_marginal_rate", "rates", "shown_rates")
+def _resync(state, official, params):
+    """The state with the official samples, elasticity and rates, after tax days and their morrows.
+
+    On other days these do not change. Coin, incomes and all else stay ours.
+    """
+    is_new = (state.tax_position == 1) | (state.tax_position == jnp.minimum(2, params.tax_period))
     saez = SaezState(
         incomes=official["saez_incomes"],
         marginal_rates=official["saez_marginal_rates"],
@@ -121,11 +126,13 @@ def _resync(state, official):
         elasticity=official["elasticity"],
         running_rates=official["saez_running_rates"],
     )
-    return dataclasses.replace(
+    resynced = dataclasses.replace(
         state,
-        **{name: official[name] for name in names},
+        rates=official["rates"],
+        shown_rates=official["shown_rates"],
         meta=dataclasses.replace(state.meta, saez=saez),
     )
+    return jax.tree.map(lambda a, b: jnp.where(is_new, a, b), resynced, state)
 
 
 def _summary(state, observation, reward):
