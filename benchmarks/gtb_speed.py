@@ -128,6 +128,7 @@ def measure(num_workers: int, num_environments: int, seconds: float) -> dict[str
 def peak_bytes(compiled: jax.stages.Compiled, num_devices: int) -> float:
     """Bytes that a compiled function needs on all devices: arguments, results, and between."""
     memory = compiled.memory_analysis()
+    assert memory is not None
     return num_devices * (
         memory.argument_size_in_bytes
         + memory.output_size_in_bytes

@@ -66,7 +66,8 @@ def draw_source(key: jax.Array, config: Config, water: np.ndarray) -> tuple[jax.
         keys = jax.random.split(jax.random.fold_in(map_key, number))
 
         def grow(free: jax.Array, of_kind: tuple) -> tuple[jax.Array, jax.Array]:
-            sources = _grow(*of_kind, free, is_done)
+            key, chance, num_seeds, num_sources = of_kind
+            sources = _grow(key, chance, num_seeds, num_sources, free, is_done)
             return free & ~sources, sources
 
         free = jnp.ones(water.shape, bool)
