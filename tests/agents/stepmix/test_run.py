@@ -106,9 +106,11 @@ def test_all_figures_are_those_of_the_curves_of_every_episode():
     np.testing.assert_allclose(trace.shortfall, (gamma - best + gap).max(0), atol=1e-6)
 
 
-@pytest.mark.parametrize("algorithm", ["stepmix", "epsmix"])
-@pytest.mark.parametrize(("name", "fraction", "pooled"), [("bandit2", 0.5, 0), ("cliff3", 0.8, 1)])
-def test_a_seed_among_others_is_the_seed_alone(name, fraction, pooled, algorithm):
+@pytest.mark.parametrize(
+    ("algorithm", "name", "fraction", "pooled"),
+    [("stepmix", "bandit2", 0.5, 0), ("epsmix", "cliff3", 0.8, 1)],
+)
+def test_a_seed_among_others_is_the_seed_alone(algorithm, name, fraction, pooled):
     """Bar 20, on runs that leave the baseline and mix."""
     problem = load(name)
     mdp, baseline = problem.mdp, problem.baseline

@@ -153,7 +153,9 @@ def test_a_map_too_far_off_after_the_last_attempt_says_so(monkeypatch):
     assert expected.any() and not expected.all()
 
 
-@pytest.mark.parametrize("kind", GROWN_KINDS)
+@pytest.mark.parametrize(
+    "kind", ["uniform", *(pytest.param(kind, marks=pytest.mark.slow) for kind in GROWN_KINDS[1:])]
+)
 def test_every_episode_has_its_own_map(kind):
     environment = of_kind(kind, SMALL)
     params = make_params(environment.config, regeneration=0.5)
