@@ -99,7 +99,7 @@ def prepare(
     config = RunConfig(episodes=episodes, bonus=bonus, replan_every=replan_every, log_points=200)
 
     def go() -> float:
-        return run(algorithm, mdp, baseline, 0.3 * sizes[2], keys, config).seconds
+        return run(algorithm, mdp, baseline, 0.1 * sizes[2], keys, config).seconds
 
     started = time.perf_counter()
     seconds = go()
