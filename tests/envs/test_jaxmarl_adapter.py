@@ -71,24 +71,29 @@ def test_a_scanned_episode_is_the_environments_own(adapted):
 
     keys, last, (actions, rewards, dones) = play(jax.random.split(jax.random.key(1), 2))
     i = 1
+    one = jax.tree.map(lambda array: array[i], (actions, rewards, dones, last))
+    actions, rewards, dones, last = one
+    workers = jnp.stack([actions[agent] for agent in WORKERS], axis=-1)
+
+    @jax.jit
+    def play_own(reset_key, keys, actions):
+        def step(state, inputs):
+            state, after = environment.step(inputs[0], state, inputs[1], params)
+            index_map = after.observation.workers.index_map[2]
+            return state, (after.reward, after.done, index_map)
+
+        state, _ = environment.reset(reset_key, params)
+        return jax.lax.scan(step, state, (keys, actions))[1]
+
     reset_key = jax.random.split(jax.random.split(jax.random.key(1), 2)[i], 6)[0]
-    state, _ = jax.jit(environment.reset)(reset_key, params)
-    step = jax.jit(environment.step)
-    for t in range(5):
-        workers = jnp.stack([actions[agent][i, t] for agent in WORKERS])
-        action = PerRole(workers=workers, planner=actions["planner"][i, t])
-        state, after = step(keys[t][i], state, action, params)
-        for w, agent in enumerate(WORKERS):
-            assert float(rewards[agent][i, t]) == pytest.approx(
-                float(after.reward.workers[w]), abs=1e-4
-            )
-        assert float(rewards["planner"][i, t]) == pytest.approx(
-            float(after.reward.planner), abs=1e-4
-        )
-        assert bool(dones["__all__"][i, t]) == bool(after.done)
-    np.testing.assert_array_equal(
-        last["worker_2"]["index_map"][i], after.observation.workers.index_map[2]
-    )
+    step_keys = jnp.stack([key[i] for key in keys])
+    own = play_own(reset_key, step_keys, PerRole(workers=workers, planner=actions["planner"]))
+    own_rewards, own_done, index_map = own
+    for w, agent in enumerate(WORKERS):
+        np.testing.assert_allclose(rewards[agent], own_rewards.workers[:, w], atol=1e-4)
+    np.testing.assert_allclose(rewards["planner"], own_rewards.planner, atol=1e-4)
+    np.testing.assert_array_equal(dones["__all__"], own_done)
+    np.testing.assert_array_equal(last["worker_2"]["index_map"], index_map[-1])
 
 
 def test_step_starts_the_next_episode_where_one_ends(adapted):

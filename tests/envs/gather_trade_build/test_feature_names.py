@@ -54,7 +54,7 @@ def test_names_stand_where_the_specification_has_them():
 def test_names_are_those_of_the_values():
     environment = GatherTradeBuild(BASE)
     world, params = environment.world, make_params(BASE, tax_period=10)
-    state, _ = jax.jit(environment.reset)(jax.random.key(0), params)
+    state = jax.jit(lambda key: environment.reset(key, params)[0])(jax.random.key(0))
     no_orders = jnp.zeros_like(state.order_side)
     state = dataclasses.replace(
         state,

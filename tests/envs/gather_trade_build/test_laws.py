@@ -39,12 +39,9 @@ def test_step_noise_is_uniform(step_noise, name):
 
 
 def test_step_noise_is_independent_within_steps_and_between_them(step_noise):
-    now = np.concatenate(
-        [np.argsort(step_noise.gather_order, axis=-1) == 0]
-        + [step_noise.gather, step_noise.regeneration, step_noise.saez],
-        axis=-1,
-    )
-    now = now[:, :, now[0].std(axis=0) > 0]
+    goes_first = np.argsort(step_noise.gather_order, axis=-1) == 0
+    uniform = (step_noise.gather, step_noise.regeneration, step_noise.saez)
+    now = np.concatenate([goes_first, *uniform], axis=-1)
     both = np.concatenate([now[:, :-1], now[:, 1:]], axis=-1).reshape(-1, 2 * now.shape[-1])
     correlation = np.corrcoef(both.T)
     # Who moves first is one of three, so these three are dependent among themselves.

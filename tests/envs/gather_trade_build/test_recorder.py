@@ -126,17 +126,16 @@ def test_a_policy_of_ones_own_plays(small_world):
 def test_episodes_of_a_vmapped_scan_become_logs(small_world):
     """A learner's rollout: capture under vmap and scan, one log for each environment."""
     environment, params = small_world
-    policy = recorder.uniform_policy(environment)
     keys = jax.random.split(jax.random.key(8), 2)
+    down = PerRole(workers=jnp.full((2, 4), 49), planner=jnp.zeros((2, 7), jnp.int32))
 
     @jax.jit
     def play(keys):
         first, _ = jax.vmap(environment.reset, (0, None))(keys, params)
-        action = jax.vmap(policy)(keys, jax.vmap(environment.observe, (0, None))(first, params))
 
         def step(states, keys):
-            states, _ = jax.vmap(environment.step, (0, 0, 0, None))(keys, states, action, params)
-            return states, (jax.vmap(recorder.capture)(states), action)
+            states, _ = jax.vmap(environment.step, (0, 0, 0, None))(keys, states, down, params)
+            return states, (jax.vmap(recorder.capture)(states), down)
 
         steps = jax.vmap(jax.random.split, (0, None), 1)(keys, 5)
         return first, *jax.lax.scan(step, first, steps)[1]
@@ -151,6 +150,7 @@ def test_episodes_of_a_vmapped_scan_become_logs(small_world):
         assert log.worker_names.tolist() == names
         np.testing.assert_array_equal(log.location[0], first.location[i])
         np.testing.assert_array_equal(log.location[-1], frames.location[-1, i])
+        assert not np.array_equal(log.location[-1], log.location[0])
 
 
 def test_six_actions_per_worker_and_no_tax_are_recorded():
