@@ -56,7 +56,7 @@ test: lint
 	$(PYTEST) -m 'not slow'
 
 test-all: lint
-	$(PYTEST)
+	$(PYTEST) --hypothesis-profile=search
 
 bench: setup
 	$(BIN)/python benchmarks/ppo_speed.py

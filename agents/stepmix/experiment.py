@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import io
 import pathlib
-import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from ai_econ_jax import npz
 from ai_econ_jax import workdir as workdir_lib
 from ai_econ_jax.agents.stepmix import constrained, select
 from ai_econ_jax.agents.stepmix.config import StepMixConfig
@@ -174,18 +173,15 @@ def _write_traces(path: pathlib.Path, traces: Mapping[str, Trace]) -> None:
             arrays[f"{name}/{field}"] = getattr(trace, field)
         for curve, values in trace.curves.items():
             arrays[f"{name}/curves/{curve}"] = np.asarray(values, np.float32)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    workdir_lib.write_bytes(path, buffer.getvalue())
+    npz.write(path, arrays)
 
 
 def _read_traces(path: pathlib.Path) -> dict[str, Trace]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = dict(archive)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+        arrays = npz.read(path)
+    except npz.NpzError as error:
         raise workdir_lib.WorkdirError(
-            f"{path}: is damaged; delete it, and its algorithms run again"
+            f"{path}: is damaged; delete it, and its algorithms run again: {error}"
         ) from error
     fields = ("episode", *_DIFFERENCES, *_COUNTS)
     return {

@@ -11,17 +11,14 @@ Source: spec of the gather-trade-build economy, section 3.2, for what a state is
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
 import pathlib
-import zipfile
-import zlib
 from typing import Any
 
 import numpy as np
 
-from ai_econ_jax import workdir
+from ai_econ_jax import npz
 
 FORMAT = "ai_econ_jax.gather_trade_build.episode"
 VERSION = 1
@@ -173,16 +170,14 @@ def _check_field(field: dataclasses.Field, value: Any, sizes: dict[str, int]) ->
 
 def save(log: EpisodeLog, path: str | os.PathLike) -> None:
     """Writes a log as a compressed ``.npz``, atomically; its folder is made when it is missing."""
-    buffer = io.BytesIO()
     arrays: dict[str, Any] = {
         _FORMAT_FIELD: np.array(FORMAT),
         _VERSION_FIELD: np.array(VERSION, np.int32),
     }
     arrays |= {field.name: getattr(log, field.name) for field in dataclasses.fields(log)}
-    np.savez_compressed(buffer, **arrays)
     target = pathlib.Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    workdir.write_bytes(target, buffer.getvalue())
+    npz.write(target, arrays)
 
 
 def load(path: str | os.PathLike) -> EpisodeLog:
@@ -196,7 +191,10 @@ def load(path: str | os.PathLike) -> EpisodeLog:
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such episode log")
-    arrays = _read_arrays(path)
+    try:
+        arrays = npz.read(path)
+    except npz.NpzError as error:
+        raise ValueError(f"{path}: not an episode log: {error}") from None
     written = str(arrays.get(_FORMAT_FIELD))
     if written != FORMAT:
         raise ValueError(f"{path}: not an episode log (field format is {written!r})")
@@ -211,26 +209,3 @@ def load(path: str | os.PathLike) -> EpisodeLog:
         return EpisodeLog(**{name: arrays[name] for name in fields})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def _read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-    arrays = {}
-    name = None
-    try:
-        if not zipfile.is_zipfile(path):
-            raise ValueError("not an archive")
-        with np.load(path, allow_pickle=False) as archive:
-            for name in archive.files:
-                arrays[name] = archive[name]
-    except (
-        ValueError,
-        EOFError,
-        OSError,
-        zipfile.BadZipFile,
-        zipfile.LargeZipFile,
-        zlib.error,
-    ) as error:
-        if name is None:
-            raise ValueError(f"{path}: not an episode log (not an .npz archive)") from None
-        raise ValueError(f"{path}: field {name} cannot be read ({error})") from None
-    return arrays

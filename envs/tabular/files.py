@@ -10,11 +10,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-import zipfile
 from typing import Any
 
 import numpy as np
 
+from ai_econ_jax import npz
 from ai_econ_jax.envs.tabular.mdp import Problem
 from ai_econ_jax.envs.tabular.problem import ProblemError, make_problem
 
@@ -135,7 +135,7 @@ def write_arrays(path: pathlib.Path, entries: dict[str, Any]) -> None:
       ProblemError: The path ends neither in `.npz` nor in `.json`.
     """
     if path.suffix == ".npz":
-        np.savez_compressed(path, **entries)
+        npz.write(path, entries)
     elif path.suffix == ".json":
         lists = {key: np.asarray(entry).tolist() for key, entry in entries.items()}
         path.write_text(json.dumps(lists, allow_nan=False) + "\n")
@@ -145,23 +145,9 @@ def write_arrays(path: pathlib.Path, entries: dict[str, Any]) -> None:
 
 def _read_npz(path: pathlib.Path) -> dict[str, Any]:
     try:
-        archive = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
-        raise ProblemError(f"{path}: is not a .npz file of arrays") from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ProblemError(f"{path}: holds one bare array, must be a .npz file of named ones")
-    entries = {}
-    with archive:
-        for key in archive.files:
-            try:
-                entries[key] = archive[key]
-            except ValueError as error:
-                raise ProblemError(
-                    f"{path}: {key} holds pickled objects, which are refused; save plain arrays"
-                ) from error
-            except (OSError, EOFError, zipfile.BadZipFile) as error:
-                raise ProblemError(f"{path}: {key} is damaged") from error
-    return entries
+        return dict(npz.read(path))
+    except npz.NpzError as error:
+        raise ProblemError(f"{path}: {error}") from None
 
 
 def _read_json(path: pathlib.Path) -> dict[str, Any]:

@@ -343,3 +343,31 @@ def test_shapes_of_a_trace():
     for name in run_lib.CURVES:
         chex.assert_shape(trace.curves[name], (points, 3))
     chex.assert_shape(trace.transitions, (5, 3, 3, 3, 3))
+
+
+def test_a_seed_costs_at_most_64_kib_of_state_and_six_floats_per_point():
+    def per_seed(tree):
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(tree) if leaf.ndim) / seeds
+
+    seeds, shape = 7, (10, 10, 3)
+    state = run_lib._initial_state(shape, np.zeros((10, 10, 10, 3)), seeds)
+    assert per_seed(state) <= 64 * 1024
+    trace, *_ = play("cliff3", "stepmix", seeds=seeds, episodes=50)
+    assert per_seed(trace.curves) == 6 * 4 * len(trace.episode)
+
+
+@pytest.mark.device
+@pytest.mark.parametrize("algorithm", ["ucbvi", "stepmix", "epsmix"])
+def test_an_accelerator_counts_as_the_cpu_does(algorithm):
+    """Bar 20, on a problem without ties."""
+    if jax.default_backend() == "cpu":
+        pytest.skip("there is no accelerator")
+    problem = load("dirichlet_sparse", seed=2, eta=10.0)
+    counts = []
+    for device in (jax.devices()[0], jax.devices("cpu")[0]):
+        with jax.default_device(device):
+            trace, *_ = play(
+                "", algorithm, mdp=problem.mdp, baseline=problem.baseline, episodes=100, seeds=8
+            )
+        counts.append(np.asarray(trace.transitions))
+    np.testing.assert_array_equal(*counts)

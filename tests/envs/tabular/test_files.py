@@ -120,11 +120,11 @@ class Bomb:
 def test_pickles_are_refused_and_never_run(tmp_path):
     inside = tmp_path / "inside.npz"
     np.savez(inside, P=np.array([Bomb()], object), R=R)
-    with pytest.raises(ProblemError, match="P holds pickled objects, which are refused"):
+    with pytest.raises(ProblemError, match=r"field P cannot be read .it holds pickled objects"):
         load_problem(inside)
     whole = tmp_path / "whole.npz"
     whole.write_bytes(pickle.dumps(Bomb()))
-    with pytest.raises(ProblemError, match=r"is not a \.npz file of arrays"):
+    with pytest.raises(ProblemError, match=r"\.npz: not an \.npz archive"):
         load_problem(whole)
 
 
@@ -133,7 +133,7 @@ def test_files_of_another_kind_are_refused(tmp_path):
         load_problem(tmp_path / "none.npz")
     for name, content, message in (
         ("a.csv", b"1,2", r"must end in \.npz or \.json"),
-        ("b.npz", b"", r"is not a \.npz file of arrays"),
+        ("b.npz", b"", r"\.npz: not an \.npz archive"),
         ("c.json", b"{", "is not JSON"),
         ("d.json", b"[1]", "holds a list, must be an object of lists"),
         ("f.json", b"\xff\xfe", "is not JSON"),
@@ -157,5 +157,5 @@ def test_a_damaged_archive_is_refused(tmp_path):
     middle = content.index(P.tobytes()[:16]) + 40
     content[middle] ^= 0xFF
     path.write_bytes(bytes(content))
-    with pytest.raises(ProblemError, match="P is damaged"):
+    with pytest.raises(ProblemError, match="field P cannot be read"):
         load_problem(path)
