@@ -11,8 +11,11 @@ runs on all cores of the machine: environments are split over as many virtual CP
 official package is single-threaded Python.
 
 Compilation and the first run are not counted; ``compile_seconds`` reports them. ``peak_bytes`` is
-what the compiled rollout needs with its arguments and results, by XLA's account. ``cost_growth`` is
-how many times longer a step takes with N workers (from 10 on the large map) than with 4, divided by
+what the compiled rollout needs with its arguments and results, by XLA's account.
+
+``steps_per_cpu_second`` is the same speed by the time of the processor instead of the clock:
+that of one core, and little disturbed by what else runs. The figure and ``cost_growth`` go by it:
+how many times more a step costs with N workers (from 10 on the large map) than with 4, divided by
 N / 4, for the N for which that is most; below 1 costs grow less than linearly.
 """
 
@@ -39,6 +42,7 @@ from ai_econ_jax.envs.gather_trade_build import Config, GatherTradeBuild, PerRol
 LAYOUTS = {2: "quadrant_25x25_20each_30clump", 4: "quadrant_25x25_20each_30clump"}
 LARGE_LAYOUT = "quadrant_40x40_50each"
 SIZES = (1, 4, 16, 64, 256, 1024, 4096)
+Official = dict[int, dict[str, float]]  # by number of workers
 MANY = 64  # from so many environments on a size counts for the headline figures
 
 
@@ -116,19 +120,21 @@ def measure(num_workers: int, num_environments: int, seconds: float) -> dict[str
     compile_seconds = time.perf_counter() - started
     # All environments are equally old, so one reset between two calls ends their episodes.
     calls, key = 0, jax.random.key(2)
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds or calls < 2:
         if calls % calls_per_episode == 0:
             carry = reset(reset_keys)
         key, call_key = jax.random.split(key)
         carry, _ = jax.block_until_ready(compiled(carry, keys_for(call_key)))
         calls += 1
-    elapsed = time.perf_counter() - started
+    elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu_started
+    steps = calls * num_steps * num_environments
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(carry[0])) / num_environments
     return {
         "workers": num_workers,
         "environments": num_environments,
-        "steps_per_second": calls * num_steps * num_environments / elapsed,
+        "steps_per_second": steps / elapsed,
+        "steps_per_cpu_second": steps / cpu,
         "compile_seconds": compile_seconds,
         "state_bytes": state_bytes,
         "peak_bytes": peak_bytes(compiled, num_devices),
@@ -147,8 +153,8 @@ def peak_bytes(compiled: jax.stages.Compiled, num_devices: int) -> float:
     )
 
 
-def measure_official(num_workers: int, seconds: float) -> float:
-    """Steps per second of the official package, wall time of its ``step`` and ``reset``."""
+def measure_official(num_workers: int, seconds: float) -> dict[str, float]:
+    """Speed of the official package: time of its ``step`` and ``reset``."""
     setattr(np, "int", int)  # an alias that numpy dropped and the package uses  # noqa: B010
     config = config_for(num_workers)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -174,7 +180,7 @@ def measure_official(num_workers: int, seconds: float) -> float:
         )
     rng = np.random.default_rng(0)
     observed = environment.reset()
-    elapsed, steps = 0.0, 0
+    elapsed, cpu, steps = 0.0, 0.0, 0
     while elapsed < seconds:
         actions: dict[str, object] = {
             str(i): int(rng.choice(np.flatnonzero(observed[str(i)]["action_mask"])))
@@ -182,16 +188,17 @@ def measure_official(num_workers: int, seconds: float) -> float:
         }
         mask = observed["p"]["action_mask"].reshape(7, -1)
         actions["p"] = [int(rng.choice(np.flatnonzero(row))) for row in mask]
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         observed, _, done, _ = environment.step(actions)
         if done["__all__"]:
             observed = environment.reset()
         elapsed += time.perf_counter() - started
+        cpu += time.process_time() - cpu_started
         steps += 1
-    return steps / elapsed
+    return {"steps_per_second": steps / elapsed, "steps_per_cpu_second": steps / cpu}
 
 
-def summarize(rows: list[dict[str, float]], official: dict[int, float]) -> dict[str, float]:
+def summarize(rows: list[dict[str, float]], official: Official) -> dict[str, float]:
     """Headline figures, by name and number of workers.
 
     Speed is that of the best size of at least ``MANY`` environments (of all sizes where none is
@@ -199,31 +206,34 @@ def summarize(rows: list[dict[str, float]], official: dict[int, float]) -> dict[
 
     Args:
       rows: Results of ``measure``.
-      official: Steps per second of the official package, by number of workers.
+      official: Results of ``measure_official``, by number of workers.
     """
     summary: dict[str, float] = {}
-    fastest = {}
+    cheapest = {}
     for num_workers in sorted({int(row["workers"]) for row in rows}):
         own = [row for row in rows if row["workers"] == num_workers]
         large = [row for row in own if row["environments"] >= MANY] or own
         largest = max(own, key=lambda row: row["environments"])
-        fastest[num_workers] = max(row["steps_per_second"] for row in large)
+        cheapest[num_workers] = max(row["steps_per_cpu_second"] for row in large)
         name = f"n{num_workers}"
-        summary[f"steps_per_second/{name}"] = fastest[num_workers]
+        summary[f"steps_per_second/{name}"] = max(row["steps_per_second"] for row in large)
+        summary[f"steps_per_cpu_second/{name}"] = cheapest[num_workers]
         summary[f"compile_seconds/{name}"] = max(row["compile_seconds"] for row in own)
         summary[f"state_bytes/{name}"] = largest["state_bytes"]
         summary[f"peak_bytes/{name}"] = largest["peak_bytes"]
         if num_workers in official:
-            summary[f"official_steps_per_second/{name}"] = official[num_workers]
-            summary[f"speedup/{name}"] = fastest[num_workers] / official[num_workers]
-    growth = [fastest[4] / fastest[n] / (n / 4) for n in fastest if 4 in fastest and n > 4]
+            theirs = official[num_workers]
+            summary |= {f"official_{what}/{name}": speed for what, speed in theirs.items()}
+            ours = summary[f"steps_per_second/{name}"]
+            summary[f"speedup/{name}"] = ours / theirs["steps_per_second"]
+    growth = [cheapest[4] / cheapest[n] / (n / 4) for n in cheapest if 4 in cheapest and n > 4]
     if growth:
         summary["cost_growth"] = max(growth)
     return summary
 
 
-def draw_figure(rows: list[dict[str, float]], official: dict[int, float], path: str) -> None:
-    """Scaling curves: steps per second over environments, a line for each number of workers."""
+def draw_figure(rows: list[dict[str, float]], official: Official, path: str) -> None:
+    """Scaling curves: speed of a core over environments, a line for each number of workers."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
@@ -231,25 +241,29 @@ def draw_figure(rows: list[dict[str, float]], official: dict[int, float], path: 
         own = [row for row in rows if row["workers"] == num_workers]
         (line,) = axes.loglog(
             [row["environments"] for row in own],
-            [row["steps_per_second"] for row in own],
+            [row["steps_per_cpu_second"] for row in own],
             marker="o",
             label=f"{num_workers} workers",
         )
         if num_workers in official:
-            axes.axhline(official[num_workers], color=line.get_color(), linestyle=":", linewidth=1)
+            theirs = official[num_workers]["steps_per_cpu_second"]
+            axes.axhline(theirs, color=line.get_color(), linestyle=":", linewidth=1)
     axes.set_xlabel("environments")
-    axes.set_ylabel("environment steps per second (dotted: official package)")
+    axes.set_ylabel("steps per second of one core (dotted: official package)")
     axes.legend()
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
 
-def read(path: str) -> tuple[list[dict[str, float]], dict[int, float]]:
-    """Rows, and official steps per second by number of workers, of a file of an earlier run."""
+def read(path: str) -> tuple[list[dict[str, float]], Official]:
+    """Rows, and results of the official package, of a file of an earlier run."""
     with open(path, encoding="utf-8") as file:
         earlier = json.load(file)
-    prefix = "official_steps_per_second/n"
-    official = {int(n.removeprefix(prefix)): v for n, v in earlier.items() if n.startswith(prefix)}
+    official: Official = {}
+    for name, speed in earlier.items():
+        if name.startswith("official_"):
+            what, workers = name.removeprefix("official_").split("/n")
+            official.setdefault(int(workers), {})[what] = speed
     return earlier["rows"], official
 
 
@@ -282,17 +296,21 @@ def main() -> None:
             rows.append(row)
             print(
                 f"N={num_workers:4d} environments={size:5d} "
-                f"{row['steps_per_second']:12.0f} steps/s  compile {row['compile_seconds']:5.1f} s"
+                f"{row['steps_per_second']:12.0f} steps/s"
+                f" {row['steps_per_cpu_second']:12.0f} per core"
+                f"  compile {row['compile_seconds']:5.1f} s"
                 f"  state {row['state_bytes']:7.0f} B  peak {row['peak_bytes'] / 2**20:6.0f} MiB",
                 flush=True,
             )
         if not arguments.no_official:
             # Before and after, so that a machine that got busy in between shows in both halves.
             times.append(measure_official(num_workers, arguments.seconds))
-            official[num_workers] = sum(times) / len(times)
+            official[num_workers] = {
+                what: sum(each[what] for each in times) / len(times) for what in times[0]
+            }
             print(
-                f"N={num_workers:4d} official {official[num_workers]:.0f} steps/s, speedup "
-                f"{summarize(rows, official)[f'speedup/n{num_workers}']:.1f}",
+                f"N={num_workers:4d} official {official[num_workers]['steps_per_second']:.0f} "
+                f"steps/s, speedup {summarize(rows, official)[f'speedup/n{num_workers}']:.1f}",
                 flush=True,
             )
     rows.sort(key=lambda row: (row["workers"], row["environments"]))

@@ -63,9 +63,10 @@ def test_the_tax_model_of_the_page_sets_rates_by_inequality():
     assert not log.year_rates[0].any()  # all own the same at the start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "heading",
-    ["Record an episode", pytest.param("Without JAX", marks=pytest.mark.slow)],
+    ["Record an episode", "Without JAX"],
 )
 def test_other_code_of_the_page_runs(heading, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

@@ -105,15 +105,18 @@ def test_split_puts_top_ranks_above_the_water_and_pays_by_rank():
     )
     environment = GatherTradeBuild(config)
     params = make_params(config)
-    states = jax.jit(jax.vmap(lambda key: environment.reset(key, params)[0]))(
-        jax.random.split(jax.random.key(0), 50)
-    )
+
+    @jax.jit
+    @jax.vmap
+    def start_all(key):
+        state, _ = environment.reset(key, params)
+        return state.build_payment, state.location[:, 0]
+
+    payment, row = start_all(jax.random.split(jax.random.key(0), 50))
     assert environment.world.water[12].all() and not environment.world.source[:, 12].any()
-    rank = np.argsort(np.argsort(-np.asarray(states.build_payment), axis=1), axis=1)
-    np.testing.assert_array_equal(states.location[..., 0] < 12, np.isin(rank, (0, 2)))
-    np.testing.assert_allclose(
-        np.sort(states.build_payment[0]), 10 * expected_order_statistics(4), rtol=1e-5
-    )
+    rank = np.argsort(np.argsort(-np.asarray(payment), axis=1), axis=1)
+    np.testing.assert_array_equal(row < 12, np.isin(rank, (0, 2)))
+    np.testing.assert_allclose(np.sort(payment[0]), 10 * expected_order_statistics(4), rtol=1e-5)
 
 
 def test_naming_a_rank_twice_changes_nothing():
@@ -122,8 +125,10 @@ def test_naming_a_rank_twice_changes_nothing():
         config = dataclasses.replace(SMALL, layout_kind="split", top_ranks=ranks)
         environment = GatherTradeBuild(config)
         params = make_params(config)
-        draw = jax.jit(lambda key, p=params, w=environment.world: draw_reset_noise(key, p, w))
-        places.append(draw(jax.random.key(0)).location)
+        draw = jax.jit(
+            lambda key, p=params, w=environment.world: draw_reset_noise(key, p, w).location
+        )
+        places.append(draw(jax.random.key(0)))
     np.testing.assert_array_equal(*places)
 
 

@@ -86,14 +86,21 @@ def our_resets(config):
     environment = GatherTradeBuild(config)
     params = make_params(config)
     keys = jax.random.split(jax.random.key(1), 5000)
-    states = jax.jit(jax.vmap(lambda key: environment.reset(key, params)[0]))(keys)
-    return {
-        "bonus": np.asarray(states.bonus),
-        "skill": np.asarray(states.build_skill),
-        "payment": np.asarray(states.build_payment, float).round(3),
-        "row": np.asarray(states.location[..., 0]),
-        "column": np.asarray(states.location[..., 1]),
-    }
+
+    @jax.jit
+    @jax.vmap
+    def start(key):
+        state, _ = environment.reset(key, params)
+        return {
+            "bonus": state.bonus,
+            "skill": state.build_skill,
+            "payment": state.build_payment,
+            "row": state.location[:, 0],
+            "column": state.location[:, 1],
+        }
+
+    drawn = {name: np.asarray(array, float) for name, array in start(keys).items()}
+    return drawn | {"payment": drawn["payment"].round(3)}
 
 
 def official_resets(config):

@@ -150,14 +150,13 @@ def test_a_map_too_far_off_after_the_last_attempt_says_so(monkeypatch):
     @jax.vmap
     def draw(key):
         state, timestep = environment.reset(key, params)
-        again, _ = environment.restart(jax.random.fold_in(key, 1), state, params)
-        return state.source, timestep.info.layout_ok, again.source
+        return state.source, timestep.info.layout_ok
 
-    source, is_ok, again = map(np.asarray, draw(jax.random.split(jax.random.key(0), 64)))
+    source, is_ok = map(np.asarray, draw(jax.random.split(jax.random.key(0), 64)))
     ratio = source.mean((2, 3)) / 0.06
     expected = ((ratio <= 1.4) & (ratio >= 1 / 1.4)).all(1)
     np.testing.assert_array_equal(is_ok, expected)
-    assert not (source == again).all((1, 2, 3)).any(), "an episode with the map of the last one"
+    assert len({each.tobytes() for each in source}) == 64, "two episodes with one map"
     assert expected.any() and not expected.all()
 
 
@@ -190,8 +189,7 @@ def test_every_episode_has_its_own_map(kind):
     assert len({each.tobytes() for each in source[:, 0]}) == 8
 
 
-@pytest.mark.parametrize("kind", ["file", "uniform"])
-@pytest.mark.parametrize("halfwidth", [(0, 1), (2, 3)])
+@pytest.mark.parametrize("kind, halfwidth", [("file", (2, 3)), ("uniform", (0, 1))])
 def test_regrowth_hangs_on_the_sources_around(kind, halfwidth):
     config = dataclasses.replace(SMALL, layout_kind=kind, regeneration_halfwidth=halfwidth)
     if kind == "file":

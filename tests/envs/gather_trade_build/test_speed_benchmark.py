@@ -25,13 +25,17 @@ def benchmark(monkeypatch):
             "workers": num_workers,
             "environments": num_environments,
             "steps_per_second": 1000.0 * min(num_environments, 256) / num_workers,
+            "steps_per_cpu_second": 500.0 * min(num_environments, 256) / num_workers,
             "compile_seconds": num_workers + num_environments / 1000,
             "state_bytes": 100.0 * num_workers,
             "peak_bytes": 10.0 * num_environments,
         }
 
+    def measure_official(num_workers, seconds):
+        return {"steps_per_second": 800 / num_workers, "steps_per_cpu_second": 810 / num_workers}
+
     monkeypatch.setattr(module, "measure", measure)
-    monkeypatch.setattr(module, "measure_official", lambda num_workers, seconds: 800 / num_workers)
+    monkeypatch.setattr(module, "measure_official", measure_official)
     monkeypatch.setattr(module.devices, "virtual_cpu_devices", lambda count: None)
     return module
 
@@ -62,6 +66,7 @@ def test_the_table_goes_on_and_is_drawn(benchmark, monkeypatch, tmp_path):
     assert figures["cost_growth"] == pytest.approx(4.0)
     assert figures["peak_bytes/n4"] == 10_240
     assert figures["official_steps_per_second/n4"] == 200
+    assert figures["official_steps_per_cpu_second/n4"] == 202.5
     assert figure.stat().st_size > 10_000
 
 
