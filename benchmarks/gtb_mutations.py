@@ -27,6 +27,7 @@ COPIED = ("agents", "ai_econ_jax", "envs", "launch", "tests", "pyproject.toml")
 AUCTION = (f"{TESTS}/test_auction.py",)
 
 
+RULES = (f"{TESTS}/test_rules.py",)
 LAWS = (f"{TESTS}/test_laws.py",)
 AUTO_RESET = (
     f"{TESTS}/test_environment.py::test_auto_reset_keeps_curricula_and_starts_a_new_episode",
@@ -84,10 +85,10 @@ MUTANTS = (
         AUCTION,
     ),
     Mutant(
-        "Stone is matched before Wood",
+        "bids are opened before asks",
         "auction.py",
-        "np.arange(len(RESOURCES))[:, None, None] == WOOD",
-        "np.arange(len(RESOURCES))[:, None, None] > WOOD",
+        "((BID, action.bid[kind]), (ASK, action.ask[kind]))",
+        "((ASK, action.ask[kind]), (BID, action.bid[kind]))",
         parity("multi_action"),
     ),
     Mutant(
@@ -95,56 +96,56 @@ MUTANTS = (
         "gather.py",
         "is_found = state.resources[kind, row, column] > 0",
         "is_found = (state.resources[kind, row, column] > 0) & has_moved",
-        parity("houses"),
+        RULES,
     ),
     Mutant(
         "bonus",
         "gather.py",
         "noise.gather < state.bonus",
         "noise.gather > state.bonus",
-        parity("multi_action"),
+        RULES,
     ),
     Mutant(
         "move order",
         "gather.py",
         "turn = jnp.argsort(order)",
         "turn = jnp.arange(order.shape[0])",
-        parity("houses"),
+        RULES,
     ),
     Mutant(
         "labor of a failed move",
         "gather.py",
         "jnp.where(has_moved, params.move_labor, 0.0)",
         "jnp.where(action.move > 0, params.move_labor, 0.0)",
-        parity("houses"),
+        RULES,
     ),
     Mutant(
         "sources block building",
         "ground.py",
         "63 | _HOUSE | _WATER | _SOURCES",
         "63 | _HOUSE | _WATER",
-        parity("houses"),
+        RULES,
     ),
     Mutant(
         "foreign houses block",
         "ground.py",
         "is_dry & (own | (house_of == 0))",
         "is_dry",
-        parity("houses"),
+        RULES,
     ),
     Mutant(
         "resources needed to build",
         "build.py",
         "inventory >= 1",
         "inventory >= 0",
-        parity("houses"),
+        RULES,
     ),
     Mutant(
         "escrow is not taxed away",
         "tax.py",
         "jnp.minimum(state.coin, due)",
         "jnp.minimum(state.total_coin, due)",
-        parity("multi_action"),
+        RULES,
     ),
     Mutant(
         "income base",
@@ -158,14 +159,14 @@ MUTANTS = (
         "tax.py",
         "jnp.sum(paid) / paid.shape[0]",
         "jnp.sum(paid) / (paid.shape[0] + 1)",
-        parity("houses"),
+        RULES,
     ),
     Mutant(
         "lump sum is no income",
         "tax.py",
         "last_coin=coin + state.escrow_coin",
         "last_coin=coin - lump_sum + state.escrow_coin",
-        parity("houses"),
+        RULES,
     ),
     Mutant(
         "tax day",
