@@ -1,9 +1,10 @@
-"""Holds the results of ``make results`` against what the one-step economy must reach.
+"""Holds the results of ``make results`` against what was asked for.
 
     python benchmarks/bars.py DIRECTORY
 
 ``DIRECTORY`` holds the work directories ``one_step`` (learned, R1), ``r1_exact``, ``r2_exact`` and
-``r1_train``. Prints each figure beside its bar; exit code 1 if one is missed.
+``r1_train`` of the one-step economy, and ``gtb_speed.json``. Prints each figure beside its bar;
+exit code 1 if one is missed.
 """
 
 from __future__ import annotations
@@ -43,6 +44,14 @@ def main() -> int:
         other, width = interval(model)
         gap = planner - planner_width - (other + width)
         checks.append((f"learned: planner above {model}, gap of the intervals", gap, 0.0))
+    speed = json.loads((directory / "gtb_speed.json").read_text(encoding="utf-8"))
+    checks += [
+        ("gather-trade-build: times the official speed, N = 4", speed["speedup/n4"], 60.0),
+        ("gather-trade-build: times the official speed, N = 10", speed["speedup/n10"], 40.0),
+        ("gather-trade-build: -seconds to compile, N = 4", -speed["compile_seconds/n4"], -60.0),
+        ("gather-trade-build: -KiB of state, N = 4", -speed["state_bytes/n4"] / 1024, -64.0),
+        ("gather-trade-build: -cost of a step over linear in N", -speed["cost_growth"], -1.0),
+    ]
     for what, figure, bar in checks:
         print(f"{'ok  ' if figure >= bar else 'MISS'} {what}: {figure:.4f} (at least {bar})")
     return int(any(figure < bar for _, figure, bar in checks))

@@ -1,7 +1,8 @@
 """Speed of gather-trade-build beside the official package, in one run, on this machine.
 
-    python benchmarks/gtb_speed.py                        # the whole table, with a figure
-    python benchmarks/gtb_speed.py --quick --json=FILE    # 2 minutes: N = 4 and N = 10
+    python benchmarks/gtb_speed.py --json=FILE --figure=PNG    # the whole table: 15 minutes
+    python benchmarks/gtb_speed.py --quick --json=FILE         # 2 minutes: N = 4 and N = 10
+    python benchmarks/gtb_speed.py --workers 30 --json=FILE --add    # more rows for that file
 
 Both sides play random allowed actions and produce observations and masks at every step; ours adds
 the choice of actions to its time, the official side's own is left out. The resets between episodes
@@ -10,9 +11,12 @@ runs on all cores of the machine: environments are split over as many virtual CP
 official package is single-threaded Python.
 
 Compilation and the first run are not counted; ``compile_seconds`` reports them. ``peak_bytes`` is
-what the compiled rollout needs with its arguments and results, by XLA's account. ``cost_growth`` is
-how much longer a step takes with 100 workers (on the large map) than with 4, divided by 25; below 1
-costs grow less than linearly.
+what the compiled rollout needs with its arguments and results, by XLA's account.
+
+``steps_per_cpu_second`` is the same speed by the time of the processor instead of the clock:
+that of one core, and little disturbed by what else runs. The figure and ``cost_growth`` go by it:
+how many times more a step costs with N workers (from 10 on the large map) than with 4, divided by
+N / 4, for the N for which that is most; below 1 costs grow less than linearly.
 """
 
 import argparse
@@ -37,7 +41,9 @@ from ai_econ_jax.envs.gather_trade_build import Config, GatherTradeBuild, PerRol
 
 LAYOUTS = {2: "quadrant_25x25_20each_30clump", 4: "quadrant_25x25_20each_30clump"}
 LARGE_LAYOUT = "quadrant_40x40_50each"
-STEPS = 50  # steps of one timed call
+SIZES = (1, 4, 16, 64, 256, 1024, 4096)
+Official = dict[int, dict[str, float]]  # by number of workers
+MANY = 64  # from so many environments on a size counts for the headline figures
 
 
 def config_for(num_workers: int) -> Config:
@@ -52,7 +58,12 @@ def random_allowed(key: jax.Array, mask: jax.Array) -> jax.Array:
     return jnp.sum(count <= wanted[..., None], axis=-1, dtype=jnp.int32)
 
 
-def make_rollout(environment: GatherTradeBuild, params, num_devices: int):
+def steps_per_call(num_workers: int, num_environments: int) -> int:
+    """Steps of one timed call: fewer where they take long. Divides the length of an episode."""
+    return 50 if num_workers * num_environments <= 50_000 else 10
+
+
+def make_rollout(environment: GatherTradeBuild, params, num_devices: int, num_steps: int):
     """``(reset, rollout)`` over a batch of environments, compiled, sharded over devices."""
     num_brackets = environment.world.num_brackets
 
@@ -73,7 +84,7 @@ def make_rollout(environment: GatherTradeBuild, params, num_devices: int):
             return jax.vmap(step)(carry, keys)
 
         # Every device has its own key; keys have one row per device.
-        carry, rewards = jax.lax.scan(body, carry, jax.random.split(keys[0], STEPS))
+        carry, rewards = jax.lax.scan(body, carry, jax.random.split(keys[0], num_steps))
         return carry, jax.tree.map(lambda r: jnp.sum(r, axis=0), rewards)
 
     def reset(keys):
@@ -98,8 +109,9 @@ def measure(num_workers: int, num_environments: int, seconds: float) -> dict[str
     environment = GatherTradeBuild(config_for(num_workers))
     params = make_params(environment.config)
     num_devices = min(len(jax.devices()), num_environments)
-    reset, rollout, keys_for = make_rollout(environment, params, num_devices)
-    calls_per_episode = environment.config.episode_length // STEPS
+    num_steps = steps_per_call(num_workers, num_environments)
+    reset, rollout, keys_for = make_rollout(environment, params, num_devices, num_steps)
+    calls_per_episode = environment.config.episode_length // num_steps
     reset_keys = jax.random.split(jax.random.key(0), num_environments)
     started = time.perf_counter()
     carry = jax.block_until_ready(reset(reset_keys))
@@ -108,17 +120,21 @@ def measure(num_workers: int, num_environments: int, seconds: float) -> dict[str
     compile_seconds = time.perf_counter() - started
     # All environments are equally old, so one reset between two calls ends their episodes.
     calls, key = 0, jax.random.key(2)
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     while time.perf_counter() - started < seconds or calls < 2:
         if calls % calls_per_episode == 0:
             carry = reset(reset_keys)
         key, call_key = jax.random.split(key)
         carry, _ = jax.block_until_ready(compiled(carry, keys_for(call_key)))
         calls += 1
-    elapsed = time.perf_counter() - started
+    elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu_started
+    steps = calls * num_steps * num_environments
     state_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(carry[0])) / num_environments
     return {
-        "steps_per_second": calls * STEPS * num_environments / elapsed,
+        "workers": num_workers,
+        "environments": num_environments,
+        "steps_per_second": steps / elapsed,
+        "steps_per_cpu_second": steps / cpu,
         "compile_seconds": compile_seconds,
         "state_bytes": state_bytes,
         "peak_bytes": peak_bytes(compiled, num_devices),
@@ -137,15 +153,8 @@ def peak_bytes(compiled: jax.stages.Compiled, num_devices: int) -> float:
     )
 
 
-def cost_growth(steps_per_second: dict[int, float]) -> float | None:
-    """Step time with 100 workers over that with 4, relative to linear; None where one is absent."""
-    if not {4, 100} <= steps_per_second.keys():
-        return None
-    return steps_per_second[4] / steps_per_second[100] / (100 / 4)
-
-
-def measure_official(num_workers: int, seconds: float) -> float:
-    """Steps per second of the official package, wall time of its ``step`` and ``reset``."""
+def measure_official(num_workers: int, seconds: float) -> dict[str, float]:
+    """Speed of the official package: time of its ``step`` and ``reset``."""
     setattr(np, "int", int)  # an alias that numpy dropped and the package uses  # noqa: B010
     config = config_for(num_workers)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -171,7 +180,7 @@ def measure_official(num_workers: int, seconds: float) -> float:
         )
     rng = np.random.default_rng(0)
     observed = environment.reset()
-    elapsed, steps, timestep = 0.0, 0, 0
+    elapsed, cpu, steps = 0.0, 0.0, 0
     while elapsed < seconds:
         actions: dict[str, object] = {
             str(i): int(rng.choice(np.flatnonzero(observed[str(i)]["action_mask"])))
@@ -179,17 +188,52 @@ def measure_official(num_workers: int, seconds: float) -> float:
         }
         mask = observed["p"]["action_mask"].reshape(7, -1)
         actions["p"] = [int(rng.choice(np.flatnonzero(row))) for row in mask]
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         observed, _, done, _ = environment.step(actions)
         if done["__all__"]:
             observed = environment.reset()
         elapsed += time.perf_counter() - started
-        steps, timestep = steps + 1, timestep + 1
-    return steps / elapsed
+        cpu += time.process_time() - cpu_started
+        steps += 1
+    return {"steps_per_second": steps / elapsed, "steps_per_cpu_second": steps / cpu}
 
 
-def draw_figure(rows: list[dict[str, float]], official: dict[int, float], path: str) -> None:
-    """Scaling curves: steps per second over environments, a line for each number of workers."""
+def summarize(rows: list[dict[str, float]], official: Official) -> dict[str, float]:
+    """Headline figures, by name and number of workers.
+
+    Speed is that of the best size of at least ``MANY`` environments (of all sizes where none is
+    that large), bytes are those of the largest size.
+
+    Args:
+      rows: Results of ``measure``.
+      official: Results of ``measure_official``, by number of workers.
+    """
+    summary: dict[str, float] = {}
+    cheapest = {}
+    for num_workers in sorted({int(row["workers"]) for row in rows}):
+        own = [row for row in rows if row["workers"] == num_workers]
+        large = [row for row in own if row["environments"] >= MANY] or own
+        largest = max(own, key=lambda row: row["environments"])
+        cheapest[num_workers] = max(row["steps_per_cpu_second"] for row in large)
+        name = f"n{num_workers}"
+        summary[f"steps_per_second/{name}"] = max(row["steps_per_second"] for row in large)
+        summary[f"steps_per_cpu_second/{name}"] = cheapest[num_workers]
+        summary[f"compile_seconds/{name}"] = max(row["compile_seconds"] for row in own)
+        summary[f"state_bytes/{name}"] = largest["state_bytes"]
+        summary[f"peak_bytes/{name}"] = largest["peak_bytes"]
+        if num_workers in official:
+            theirs = official[num_workers]
+            summary |= {f"official_{what}/{name}": speed for what, speed in theirs.items()}
+            ours = summary[f"steps_per_second/{name}"]
+            summary[f"speedup/{name}"] = ours / theirs["steps_per_second"]
+    growth = [cheapest[4] / cheapest[n] / (n / 4) for n in cheapest if 4 in cheapest and n > 4]
+    if growth:
+        summary["cost_growth"] = max(growth)
+    return summary
+
+
+def draw_figure(rows: list[dict[str, float]], official: Official, path: str) -> None:
+    """Scaling curves: speed of a core over environments, a line for each number of workers."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
@@ -197,75 +241,80 @@ def draw_figure(rows: list[dict[str, float]], official: dict[int, float], path: 
         own = [row for row in rows if row["workers"] == num_workers]
         (line,) = axes.loglog(
             [row["environments"] for row in own],
-            [row["steps_per_second"] for row in own],
+            [row["steps_per_cpu_second"] for row in own],
             marker="o",
             label=f"{num_workers} workers",
         )
         if num_workers in official:
-            axes.axhline(official[num_workers], color=line.get_color(), linestyle=":", linewidth=1)
+            theirs = official[num_workers]["steps_per_cpu_second"]
+            axes.axhline(theirs, color=line.get_color(), linestyle=":", linewidth=1)
     axes.set_xlabel("environments")
-    axes.set_ylabel("environment steps per second (dotted: official package)")
+    axes.set_ylabel("steps per second of one core (dotted: official package)")
     axes.legend()
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
 
+def read(path: str) -> tuple[list[dict[str, float]], Official]:
+    """Rows, and results of the official package, of a file of an earlier run."""
+    with open(path, encoding="utf-8") as file:
+        earlier = json.load(file)
+    official: Official = {}
+    for name, speed in earlier.items():
+        if name.startswith("official_"):
+            what, workers = name.removeprefix("official_").split("/n")
+            official.setdefault(int(workers), {})[what] = speed
+    return earlier["rows"], official
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="N = 4 and 10 only, 2 minutes")
-    parser.add_argument("--environments", type=int, help="number of environments, one only")
-    parser.add_argument("--workers", type=int, help="number of workers, one only")
+    parser.add_argument("--workers", type=int, nargs="+", default=[2, 4, 10, 30, 100])
+    parser.add_argument("--environments", type=int, nargs="+", default=SIZES)
     parser.add_argument("--seconds", type=float, default=5.0, help="timed seconds of each cell")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
+    parser.add_argument("--add", action="store_true", help="keep what FILE holds of other cells")
     parser.add_argument("--figure", metavar="FILE", help="draw the scaling curves there (PNG)")
     parser.add_argument("--no-official", action="store_true", help="time ours only")
     arguments = parser.parse_args()
+    if arguments.add and not arguments.json:
+        parser.error("--add needs --json, the file to add to")
 
     devices.virtual_cpu_devices(os.cpu_count() or 1)
-    quick = arguments.quick
-    workers = (
-        [arguments.workers] if arguments.workers else [4, 10] if quick else [2, 4, 10, 30, 100]
-    )
-    sizes = [256] if quick else [1, 4, 16, 64, 256, 1024, 4096]
-    if arguments.environments:
-        sizes = [arguments.environments]
-    summary: dict[str, float] = {}
-    rows, official, fastest = [], {}, {}
+    workers, sizes = arguments.workers, arguments.environments
+    if arguments.quick:
+        workers, sizes = [4, 10], [256]
+    rows, official = read(arguments.json) if arguments.add else ([], {})
     for num_workers in workers:
-        before = None
+        times = []
         if not arguments.no_official:
-            before = measure_official(num_workers, arguments.seconds)
-        best = 0.0
+            times.append(measure_official(num_workers, arguments.seconds))
         for size in sizes:
             row = measure(num_workers, size, arguments.seconds)
-            rows.append({"workers": num_workers, "environments": size, **row})
+            rows = [r for r in rows if (r["workers"], r["environments"]) != (num_workers, size)]
+            rows.append(row)
             print(
                 f"N={num_workers:4d} environments={size:5d} "
-                f"{row['steps_per_second']:12.0f} steps/s  compile {row['compile_seconds']:5.1f} s"
+                f"{row['steps_per_second']:12.0f} steps/s"
+                f" {row['steps_per_cpu_second']:12.0f} per core"
+                f"  compile {row['compile_seconds']:5.1f} s"
                 f"  state {row['state_bytes']:7.0f} B  peak {row['peak_bytes'] / 2**20:6.0f} MiB",
                 flush=True,
             )
-            if size >= 64 or len(sizes) == 1:
-                best = max(best, row["steps_per_second"])
-        name = f"n{num_workers}"
-        summary[f"steps_per_second/{name}"] = fastest[num_workers] = best
-        summary[f"compile_seconds/{name}"] = max(
-            row["compile_seconds"] for row in rows if row["workers"] == num_workers
-        )
-        summary[f"state_bytes/{name}"] = rows[-1]["state_bytes"]
-        summary[f"peak_bytes/{name}"] = rows[-1]["peak_bytes"]
-        if before is not None:
+        if not arguments.no_official:
             # Before and after, so that a machine that got busy in between shows in both halves.
-            official[num_workers] = (before + measure_official(num_workers, arguments.seconds)) / 2
-            summary[f"official_steps_per_second/{name}"] = official[num_workers]
-            summary[f"speedup/{name}"] = best / official[num_workers]
+            times.append(measure_official(num_workers, arguments.seconds))
+            official[num_workers] = {
+                what: sum(each[what] for each in times) / len(times) for what in times[0]
+            }
             print(
-                f"N={num_workers:4d} official {official[num_workers]:.0f} steps/s, "
-                f"speedup {summary[f'speedup/{name}']:.1f}",
+                f"N={num_workers:4d} official {official[num_workers]['steps_per_second']:.0f} "
+                f"steps/s, speedup {summarize(rows, official)[f'speedup/n{num_workers}']:.1f}",
                 flush=True,
             )
-    if (growth := cost_growth(fastest)) is not None:
-        summary["cost_growth"] = growth
+    rows.sort(key=lambda row: (row["workers"], row["environments"]))
+    summary = summarize(rows, official)
     if arguments.figure:
         draw_figure(rows, official, arguments.figure)
     if arguments.json:

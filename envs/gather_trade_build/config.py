@@ -13,6 +13,8 @@ SKILL_LAWS = ("none", "pareto", "lognormal")
 WARMUP_METHODS = ("decay", "auto")
 # The packed map (ground.py) and i8 owners of houses set this limit.
 MAX_WORKERS = 126
+# Multiples of the step are rates up to the highest one, although 3 * 0.1 > 0.3.
+RATE_SLACK = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,8 @@ class Config:
       warmup_method: What drives the warm-up of labor costs: episodes (``decay``), or steps with a
         positive mean reward (``auto``).
       official_rounding: Compare as the official code does where that hangs on rounding: rates with
-        the cap, and incomes with 0. Otherwise 1e-6 and 1e-4 of slack stand between.
+        their maximum and the cap, and incomes with 0. Otherwise 1e-9, 1e-6 and 1e-4 of slack stand
+        between.
       debug: Check actions and coin; the caller then maps `step` through `checkify`.
     """
 
@@ -136,7 +139,9 @@ class Config:
             )
         if not 0 < self.rate_step <= 1:
             raise ValueError(f"rate_step is {self.rate_step:g}, must lie in (0, 1]")
-        if self.tax_model == "planner" and self.rate_min + self.rate_step > self.rate_max:
+        if self.tax_model == "planner" and (
+            self.rate_min + self.rate_step > self.rate_max + RATE_SLACK
+        ):
             raise ValueError(
                 f"rate_step is {self.rate_step:g}, leaves the planner one rate between rate_min "
                 f"{self.rate_min:g} and rate_max {self.rate_max:g}; must leave at least two"

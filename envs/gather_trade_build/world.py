@@ -7,7 +7,7 @@ import numpy as np
 
 from ai_econ_jax.envs.economy import brackets
 from ai_econ_jax.envs.gather_trade_build import layouts, procedural
-from ai_econ_jax.envs.gather_trade_build.config import GROWN_KINDS, Config
+from ai_econ_jax.envs.gather_trade_build.config import GROWN_KINDS, RATE_SLACK, Config
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -147,8 +147,10 @@ def _check_start(start: np.ndarray, layout: layouts.Layout) -> None:
 
 def _rates(config: Config) -> np.ndarray:
     rates = np.arange(config.rate_min, config.rate_max + config.rate_step, config.rate_step)
+    if config.official_rounding:
+        return rates[rates <= config.rate_max]
     # Beyond the maximum by rounding only is the maximum itself.
-    return np.minimum(rates[rates <= config.rate_max + 1e-9], config.rate_max)
+    return np.minimum(rates[rates <= config.rate_max + RATE_SLACK], config.rate_max)
 
 
 def _corners(num_workers: int, size: int) -> np.ndarray:

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from ai_econ_jax import spaces
+from ai_econ_jax.environment import AutoReset
 from ai_econ_jax.envs.economy.roles import PerRole
 from ai_econ_jax.envs.gather_trade_build import Config, GatherTradeBuild, make_params
 from ai_econ_jax.envs.jaxmarl_adapter import JaxMarlEnvironment
+from ai_econ_jax.envs.one_step_economy import reference_economy
+from ai_econ_jax.envs.one_step_economy.environment import OneStepEconomy, one_step_params
 
 WORKERS = [f"worker_{i}" for i in range(4)]
 
@@ -49,59 +52,65 @@ def test_observations_have_the_shapes_of_their_spaces(adapted):
         }
 
 
-def test_a_scanned_episode_is_the_environments_own(adapted):
+def test_scanned_episodes_are_the_environments_own(adapted):
     """The whole loop as JaxMARL's learners write it: scan of step, under jit and vmap."""
-    environment, params = adapted.environment, adapted.params
+    environment, params = AutoReset(adapted.environment), adapted.params
 
     @jax.jit
     @jax.vmap
     def play(key):
-        reset_key, *keys = jax.random.split(key, 6)
+        reset_key, *keys = jax.random.split(key, 8)
         first, state = adapted.reset(reset_key)
 
         def step(carry, key):
             observations, state = carry
             actions = build_or_wait(observations)
-            observations, state, rewards, dones, infos = adapted.step_env(key, state, actions)
+            observations, state, rewards, dones, infos = adapted.step(key, state, actions)
             assert infos == {}
-            return (observations, state), (actions, rewards, dones)
+            seen = observations["worker_2"]["index_map"]
+            return (observations, state), (actions, rewards, dones, seen)
 
-        (last, _), steps = jax.lax.scan(step, (first, state), jnp.stack(keys))
-        return keys, last, steps
+        (_, last), steps = jax.lax.scan(step, (first, state), jnp.stack(keys))
+        return reset_key, jnp.stack(keys), last.time, last.meta.completions, steps
 
-    keys, last, (actions, rewards, dones) = play(jax.random.split(jax.random.key(1), 2))
-    i = 1
-    reset_key = jax.random.split(jax.random.split(jax.random.key(1), 2)[i], 6)[0]
-    state, _ = jax.jit(environment.reset)(reset_key, params)
-    step = jax.jit(environment.step)
-    for t in range(5):
-        workers = jnp.stack([actions[agent][i, t] for agent in WORKERS])
-        action = PerRole(workers=workers, planner=actions["planner"][i, t])
-        state, after = step(keys[t][i], state, action, params)
-        for w, agent in enumerate(WORKERS):
-            assert float(rewards[agent][i, t]) == pytest.approx(
-                float(after.reward.workers[w]), abs=1e-4
-            )
-        assert float(rewards["planner"][i, t]) == pytest.approx(
-            float(after.reward.planner), abs=1e-4
-        )
-        assert bool(dones["__all__"][i, t]) == bool(after.done)
-    np.testing.assert_array_equal(
-        last["worker_2"]["index_map"][i], after.observation.workers.index_map[2]
-    )
+    played = play(jax.random.split(jax.random.key(1), 2))
+    one = jax.tree.map(lambda array: array[1], played)
+    reset_key, keys, time, completions, (actions, rewards, dones, seen) = one
+    # The episode ended after 6 steps, the next one began, and curricula went on.
+    assert dones["__all__"].tolist() == [False] * 5 + [True, False]
+    assert int(time) == 1 and int(completions) == 1
+
+    @jax.jit
+    def play_own(reset_key, keys, actions):
+        def step(state, inputs):
+            state, after = environment.step(inputs[0], state, inputs[1], params)
+            return state, (after.reward, after.done, after.observation.workers.index_map[2])
+
+        state, _ = environment.reset(reset_key, params)
+        return jax.lax.scan(step, state, (keys, actions))[1]
+
+    workers = jnp.stack([actions[agent] for agent in WORKERS], axis=-1)
+    own = PerRole(workers=workers, planner=actions["planner"])
+    own_rewards, own_dones, own_seen = play_own(reset_key, keys, own)
+    for w, agent in enumerate(WORKERS):
+        np.testing.assert_allclose(rewards[agent], own_rewards.workers[:, w], atol=1e-4)
+        np.testing.assert_array_equal(dones[agent], own_dones)
+    np.testing.assert_allclose(rewards["planner"], own_rewards.planner, atol=1e-4)
+    np.testing.assert_array_equal(seen, own_seen)
 
 
-def test_step_starts_the_next_episode_where_one_ends(adapted):
-    reset, step = jax.jit(adapted.reset), jax.jit(adapted.step)
-    observations, state = reset(jax.random.key(0))
-    ended = []
-    for t in range(7):
-        result = step(jax.random.key(t), state, build_or_wait(observations))
-        observations, state, _, dones, _ = result
-        ended.append(bool(dones["__all__"]))
-    assert ended == [False] * 5 + [True, False]
-    assert int(state.time) == 1
-    assert int(state.meta.completions) == 1  # curricula go on
+def test_step_env_does_not_start_the_next_episode():
+    params = one_step_params(reference_economy("R1"))
+    adapted = JaxMarlEnvironment(OneStepEconomy(), params)
+    actions = dict.fromkeys(WORKERS, jnp.array(0)) | {"planner": jnp.zeros(7, jnp.int32)}
+    times = []
+    for step in (adapted.step_env, adapted.step):
+        _, state = adapted.reset(jax.random.key(0))
+        for key in jax.random.split(jax.random.key(1), 2):
+            _, state, _, dones, _ = jax.jit(step)(key, state, actions)
+        assert bool(dones["__all__"])
+        times.append(int(state.time))
+    assert times == [2, 0]
 
 
 @pytest.mark.parametrize(

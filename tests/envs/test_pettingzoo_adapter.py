@@ -19,7 +19,7 @@ def make(**changes):
     config = Config(
         layout="quadrant_8x8_4each_8clump", fixed_four=False, episode_length=12, **changes
     )
-    params = make_params(config, starting_coin=15.0, tax_period=4)
+    params = make_params(config, starting_coin=15.0, tax_period=4, cap_schedule=(-1.0, 0.1))
     environment = GatherTradeBuild(config)
     return environment, params, PettingZooEnvironment(environment, params)
 
@@ -62,19 +62,25 @@ def test_a_seed_makes_it_reproducible(single):
     assert not np.array_equal(first["worker_0"]["flat"], other["worker_0"]["flat"])
 
 
+def masks_of(started):
+    observation = started[1].observation
+    return observation.workers.action_mask, observation.planner.action_mask
+
+
 @pytest.mark.parametrize("kind", ["single", "several"])
 def test_observations_lie_in_their_spaces_and_masks_are_the_environments(kind, request):
     environment, params, adapted = request.getfixturevalue(kind)
     seen, _ = adapted.reset(seed=3)
     _, reset_key = jax.random.split(jax.random.key(3))
-    _, first = jax.jit(environment.reset)(reset_key, params)
+    worker_mask, planner_mask = jax.jit(lambda key: masks_of(environment.reset(key, params)))(
+        reset_key
+    )
     for agent in adapted.agents:
         assert adapted.observation_space(agent).contains(seen[agent])
     mask = seen["worker_1"]["action_mask"]
-    expected = np.asarray(first.observation.workers.action_mask)[1]
-    np.testing.assert_array_equal(np.concatenate(mask) if kind == "several" else mask, expected)
-    planner = np.concatenate(seen["planner"]["action_mask"])
-    np.testing.assert_array_equal(planner, first.observation.planner.action_mask)
+    mask = np.concatenate(mask) if kind == "several" else mask
+    np.testing.assert_array_equal(mask, worker_mask[1])
+    np.testing.assert_array_equal(np.concatenate(seen["planner"]["action_mask"]), planner_mask)
 
 
 def test_an_episode_is_the_environments_own(single):
@@ -82,8 +88,13 @@ def test_an_episode_is_the_environments_own(single):
     rng = np.random.default_rng(0)
     adapted.reset(seed=7)
     key, reset_key = jax.random.split(jax.random.key(7))
-    state, _ = jax.jit(environment.reset)(reset_key, params)
-    step = jax.jit(environment.step)
+    state = jax.jit(lambda key: environment.reset(key, params)[0])(reset_key)
+
+    @jax.jit
+    def step(key, state, action):
+        state, after = environment.step(key, state, action, params)
+        return state, after.reward, after.observation.workers.flat
+
     for t in range(12):
         actions = {agent: adapted.action_space(agent).sample() for agent in WORKERS}
         actions["planner"] = rng.integers(0, 22, 7)
@@ -91,25 +102,23 @@ def test_an_episode_is_the_environments_own(single):
         key, step_key = jax.random.split(key)
         workers = np.array([actions[agent] for agent in WORKERS])
         action = PerRole(workers=workers, planner=actions["planner"])
-        state, after = step(step_key, state, action, params)
+        state, reward, own_flat = step(step_key, state, action)
         earned = [rewards[agent] for agent in WORKERS]
-        np.testing.assert_allclose(earned, after.reward.workers, atol=1e-4)
-        assert rewards["planner"] == pytest.approx(float(after.reward.planner), abs=1e-4)
+        np.testing.assert_allclose(earned, reward.workers, atol=1e-4)
+        assert rewards["planner"] == pytest.approx(float(reward.planner), abs=1e-4)
         flat = np.stack([seen[agent]["flat"] for agent in WORKERS])
-        np.testing.assert_allclose(flat, after.observation.workers.flat, atol=1e-5)
+        np.testing.assert_allclose(flat, own_flat, atol=1e-5)
         assert set(terminated.values()) == {t == 11} and set(truncated.values()) == {False}
     assert adapted.agents == []
 
 
-def test_curricula_go_on_over_episodes_until_a_seed_starts_anew():
-    config = Config(layout="quadrant_8x8_4each_8clump", fixed_four=False, episode_length=1)
-    params = make_params(config, cap_schedule=(-1.0, 0.1))
-    adapted = PettingZooEnvironment(GatherTradeBuild(config), params)
+def test_curricula_go_on_over_episodes_until_a_seed_starts_anew(single):
+    adapted = single[2]
 
     def allowed_rates(**seed):
         observations, _ = adapted.reset(**seed)
-        idle = dict.fromkeys(WORKERS, 0) | {"planner": np.zeros(7, int)}
-        adapted.step(idle)
+        while adapted.agents:
+            adapted.step(dict.fromkeys(WORKERS, 0) | {"planner": np.zeros(7, int)})
         return int(observations["planner"]["action_mask"][0].sum()) - 1
 
     # The cap rises by 0.1 with each episode: rates 0, 0.05, 0.1 and so on.

@@ -172,7 +172,11 @@ def _summary(state, observation, reward):
 
 
 def assert_same(ours, official, tolerance=1e-9):
-    """Discrete entries identical at every step, floats within ``tolerance``."""
+    """Discrete entries identical at every step, floats within ``tolerance``.
+
+    That is relative, and absolute below 1. Returns the largest difference so measured.
+    """
+    largest = 0.0
     for name, expected in official.items():
         got = np.asarray(ours[name])
         if name in ("saez_incomes", "saez_marginal_rates"):
@@ -184,11 +188,14 @@ def assert_same(ours, official, tolerance=1e-9):
             if name == "rates":
                 # At a reset the official property is under the new cap, what is seen under the old.
                 got, expected = got[1:], expected[1:]
+            apart = np.abs(got - expected) / np.maximum(1.0, np.abs(expected))
+            largest = max(largest, np.max(apart, initial=0.0))
             # So that a NaN differs from everything.
-            differs = ~(np.abs(got - expected) <= tolerance * np.maximum(1.0, np.abs(expected)))
+            differs = ~(apart <= tolerance)
         if differs.any():
             place = tuple(int(i[0]) for i in np.nonzero(differs))
             raise AssertionError(
                 f"{name}: first differs at {place} (step first): ours {got[place]!r}, official "
                 f"{expected[place]!r}; {int(differs.sum())} of {differs.size} entries differ"
             )
+    return largest

@@ -126,6 +126,8 @@ CASES = {
         num_workers=7,
         tax_model="saez",
         layout="env-pure_and_mixed-15x15",
+        layout_kind="split",
+        top_ranks=(2, 5),
         policy="build",
         episode_length=400,
         episodes=2,
@@ -149,6 +151,8 @@ CASES = {
         episodes=4,
         completions=499,
         warmup_method="auto",
+        full_observability=True,
+        planner_sees_map=True,
         numbers={"tax_period": 10, "cap_schedule": (-100.0, 0.001), "warmup_constant": 40.0},
     ),
     "capped": _case(

@@ -13,7 +13,18 @@ from ai_econ_jax.envs.gather_trade_build.state import ASK, BID, WOOD
 
 ENVIRONMENT = GatherTradeBuild(Config(layout="quadrant_25x25_20each_30clump_no_water"))
 NOOP = 0
-_STEP = jax.jit(ENVIRONMENT.step)
+
+
+@jax.jit
+def _step(state, action, params):
+    """What is seen is not compiled, and that is half of a step."""
+    state, timestep = ENVIRONMENT.step(jax.random.key(1), state, action, params)
+    return state, timestep.info
+
+
+@jax.jit
+def _reset(params):
+    return ENVIRONMENT.reset(jax.random.key(0), params)[0]
 
 
 def bid(price):
@@ -26,7 +37,7 @@ def ask(price):
 
 def start(coin=100.0, units=3, **numbers):
     params = make_params(ENVIRONMENT.config, **numbers)
-    state, _ = jax.jit(ENVIRONMENT.reset)(jax.random.key(0), params)
+    state = _reset(params)
     state = dataclasses.replace(
         state,
         coin=jnp.full(4, coin),
@@ -43,8 +54,7 @@ def play(state, params, *steps):
     for step in steps:
         workers = jnp.array([step.get(i, NOOP) for i in range(4)])
         action = PerRole(workers=workers, planner=jnp.zeros(7, jnp.int32))
-        state, timestep = _STEP(jax.random.key(1), state, action, params)
-        events = timestep.info
+        state, events = _step(state, action, params)
         for buyer, slot in np.argwhere(np.asarray(events.trade_price[WOOD]) >= 0):
             seller = int(events.trade_seller[WOOD, buyer, slot])
             trades.append((int(buyer), seller, int(events.trade_price[WOOD, buyer, slot])))

@@ -12,6 +12,7 @@ from ai_econ_jax.envs.gather_trade_build import (
     Config,
     GatherTradeBuild,
     PerRole,
+    actions,
     layouts,
     make_params,
 )
@@ -179,18 +180,16 @@ def test_actions_out_of_range_and_negative_coin_are_errors_in_debug_mode():
     step(0).throw()
 
 
-def test_actions_out_of_range_do_nothing_otherwise():
-    environment = GatherTradeBuild(FREE)
-    params = make_params(FREE)
-    state, _ = jax.jit(environment.reset)(jax.random.key(0), params)
-    step = jax.jit(environment.step)
-    nothing, outside = (
-        step(
-            jax.random.key(1),
-            state,
-            PerRole(workers=jnp.full(4, worker), planner=jnp.full(7, planner)),
-            params,
+@pytest.mark.parametrize("multi_action", [False, True])
+def test_actions_out_of_range_do_nothing_otherwise(multi_action):
+    environment = GatherTradeBuild(dataclasses.replace(FREE, multi_action=multi_action))
+    shape = (4, 6) if multi_action else (4,)
+    nothing, *outside = (
+        actions.decode(
+            PerRole(workers=jnp.full(shape, worker), planner=jnp.full(7, planner)),
+            environment.world,
         )
-        for worker, planner in ((0, 0), (77, -3))
+        for worker, planner in ((0, 0), (77, -3), (-1, 22))
     )
-    assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), nothing, outside))
+    for each in outside:
+        assert jax.tree.all(jax.tree.map(lambda a, b: (a == b).all(), nothing, each))

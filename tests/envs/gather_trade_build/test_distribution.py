@@ -56,6 +56,7 @@ def play_ours():
 
 def play_official():
     environment = official_economy.make(CONFIG)
+    np.random.seed(0)  # what the official package draws from  # noqa: NPY002
     rng = np.random.default_rng(0)
     results = []
     for _ in range(OFFICIAL):

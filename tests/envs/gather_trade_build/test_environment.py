@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import official_economy
 import pytest
 
 from ai_econ_jax.environment import AutoReset
@@ -22,6 +23,12 @@ from ai_econ_jax.envs.gather_trade_build.tax import collect
 from ai_econ_jax.envs.gather_trade_build.tax_models import record_for_saez
 
 SMALL = Config(layout="quadrant_8x8_4each_8clump", fixed_four=False, episode_length=3)
+
+
+def start(environment, params, seed=0):
+    """The first state; what is seen of it is not compiled, and that is most of a reset."""
+    return jax.jit(lambda key: environment.reset(key, params)[0])(jax.random.key(seed))
+
 
 # Wood, stone, water: spec, appendix A.
 COUNTS = {
@@ -72,7 +79,7 @@ def test_a_layout_file_that_changed_is_read_anew(tmp_path):
 
 def test_fixed_four_starts_in_the_corners_with_the_published_payments():
     environment = GatherTradeBuild()
-    state, _ = jax.jit(environment.reset)(jax.random.key(3), make_params(environment.config))
+    state = start(environment, make_params(environment.config), 3)
     by_payment = np.argsort(np.asarray(state.build_payment))
     np.testing.assert_array_equal(
         np.asarray(state.location)[by_payment], [[0, 24], [24, 0], [0, 0], [24, 24]]
@@ -98,15 +105,31 @@ def test_split_puts_top_ranks_above_the_water_and_pays_by_rank():
     )
     environment = GatherTradeBuild(config)
     params = make_params(config)
-    states, _ = jax.jit(jax.vmap(lambda key: environment.reset(key, params)))(
-        jax.random.split(jax.random.key(0), 50)
-    )
+
+    @jax.jit
+    @jax.vmap
+    def start_all(key):
+        state, _ = environment.reset(key, params)
+        return state.build_payment, state.location[:, 0]
+
+    payment, row = start_all(jax.random.split(jax.random.key(0), 50))
     assert environment.world.water[12].all() and not environment.world.source[:, 12].any()
-    rank = np.argsort(np.argsort(-np.asarray(states.build_payment), axis=1), axis=1)
-    np.testing.assert_array_equal(states.location[..., 0] < 12, np.isin(rank, (0, 2)))
-    np.testing.assert_allclose(
-        np.sort(states.build_payment[0]), 10 * expected_order_statistics(4), rtol=1e-5
-    )
+    rank = np.argsort(np.argsort(-np.asarray(payment), axis=1), axis=1)
+    np.testing.assert_array_equal(row < 12, np.isin(rank, (0, 2)))
+    np.testing.assert_allclose(np.sort(payment[0]), 10 * expected_order_statistics(4), rtol=1e-5)
+
+
+def test_naming_a_rank_twice_changes_nothing():
+    places = []
+    for ranks in ((0,), (0, 0)):
+        config = dataclasses.replace(SMALL, layout_kind="split", top_ranks=ranks)
+        environment = GatherTradeBuild(config)
+        params = make_params(config)
+        draw = jax.jit(
+            lambda key, p=params, w=environment.world: draw_reset_noise(key, p, w).location
+        )
+        places.append(draw(jax.random.key(0)))
+    np.testing.assert_array_equal(*places)
 
 
 @pytest.mark.parametrize(
@@ -162,51 +185,64 @@ def test_different_keys_give_different_episodes_and_vmap_equals_a_loop():
     assert not (places[0] == places[1]).all()
     assert compiled._cache_size() == 1
 
-
-def test_observations_are_in_their_space():
-    environment = GatherTradeBuild(SMALL)
-    params = make_params(SMALL)
-    _, timestep = jax.jit(environment.reset)(jax.random.key(0), params)
     spaces = environment.observation_space(params)
+    last = jax.tree.map(lambda array: array[0, -1], together[1].observation)
     assert jax.tree.all(
         jax.tree.map(
             lambda space, array: space.shape == array.shape and bool(space.contains(array)),
             spaces,
-            timestep.observation,
+            last,
             is_leaf=lambda x: hasattr(x, "contains"),
         )
     )
 
 
 def test_auto_reset_keeps_curricula_and_starts_a_new_episode():
-    config = dataclasses.replace(SMALL, tax_model="saez")
+    config = dataclasses.replace(SMALL, tax_model="saez", num_workers=2)
     environment = AutoReset(GatherTradeBuild(config))
     params = make_params(config, tax_period=1, starting_coin=5.0)
-    nothing = PerRole(workers=jnp.zeros(4, jnp.int32), planner=jnp.zeros(1, jnp.int32))
-    state, _ = jax.jit(environment.reset)(jax.random.key(0), params)
-    step = jax.jit(environment.step)
-    for number in range(1, 8):
-        state, timestep = step(jax.random.key(number), state, nothing, params)
-        assert bool(timestep.done) == (number % 3 == 0)
-        assert state.meta.completions == number // 3
-        assert state.time == number % 3
-        assert state.meta.saez.count == 4 * number
+    nothing = PerRole(workers=jnp.zeros(2, jnp.int32), planner=jnp.zeros(1, jnp.int32))
+
+    @jax.jit
+    def play(key):
+        def step(state, key):
+            state, timestep = environment.step(key, state, nothing, params)
+            meta = state.meta
+            seen = (timestep.done, meta.completions, state.time, meta.saez.count, state.location)
+            return state, seen
+
+        key, *keys = jax.random.split(key, 8)
+        return jax.lax.scan(step, environment.reset(key, params)[0], jnp.stack(keys))[1]
+
+    done, completions, time, samples, places = play(jax.random.key(0))
+    number = np.arange(1, 8)
+    np.testing.assert_array_equal(done, number % 3 == 0)
+    np.testing.assert_array_equal(completions, number // 3)
+    np.testing.assert_array_equal(time, number % 3)
+    np.testing.assert_array_equal(samples, 2 * number)
+    assert (places[1] == places[0]).all() and not (places[2] == places[1]).all()
 
 
 def test_the_cap_rises_with_episodes_and_is_in_force_from_the_first_day():
     config = dataclasses.replace(SMALL, tax_model="us_federal")
     environment = GatherTradeBuild(config)
     params = make_params(config, cap_schedule=(-100.0, 0.001))
-    reset, restart = jax.jit(environment.reset), jax.jit(environment.restart)
-    step = jax.jit(environment.step)
-    state, _ = reset(jax.random.key(0), params)
-    for completions, cap in ((0, 0.1), (1, 0.101), (100, 0.2), (500, 0.6), (2000, 1.0)):
-        meta = dataclasses.replace(state.meta, completions=jnp.array(completions, jnp.int32))
-        state, _ = restart(jax.random.key(0), dataclasses.replace(state, meta=meta), params)
-        np.testing.assert_allclose(state.meta.rate_cap, cap, rtol=1e-6)
-        nothing = PerRole(workers=jnp.zeros(4, jnp.int32), planner=jnp.zeros(1, jnp.int32))
-        after, _ = step(jax.random.key(0), state, nothing, params)
-        np.testing.assert_allclose(after.rates[-1], min(0.37, cap), rtol=1e-6)
+    nothing = PerRole(workers=jnp.zeros(4, jnp.int32), planner=jnp.zeros(1, jnp.int32))
+
+    @jax.jit
+    @jax.vmap
+    def first_day(completions):
+        state, _ = environment.reset(jax.random.key(0), params)
+        meta = dataclasses.replace(state.meta, completions=completions)
+        state = dataclasses.replace(state, meta=meta)
+        state, _ = environment.restart(jax.random.key(0), state, params)
+        after, _ = environment.step(jax.random.key(0), state, nothing, params)
+        return state.meta.rate_cap, after.rates
+
+    cap, rates = first_day(jnp.array([0, 1, 100, 500, 2000]))
+    expected = np.array([0.1, 0.101, 0.2, 0.6, 1.0])
+    np.testing.assert_allclose(cap, expected, rtol=1e-6)
+    np.testing.assert_allclose(rates[:, -1], np.minimum(0.37, expected), rtol=1e-6)
 
 
 @pytest.mark.parametrize("official, allowed", [(False, 13), (True, 12)])
@@ -214,11 +250,35 @@ def test_rates_at_the_cap_by_rounding(official, allowed):
     with jax.enable_x64(True):
         environment = GatherTradeBuild(dataclasses.replace(SMALL, official_rounding=official))
         params = make_params(environment.config, cap_schedule=(-100.0, 0.001))
-        state, _ = jax.jit(environment.reset)(jax.random.key(0), params)
-        meta = dataclasses.replace(state.meta, completions=jnp.array(500, jnp.int32))
-        state = dataclasses.replace(state, meta=meta)
-        _, timestep = jax.jit(environment.restart)(jax.random.key(0), state, params)
-        assert timestep.observation.planner.action_mask.reshape(7, -1)[0, 1:].sum() == allowed
+
+        @jax.jit
+        def allowed_rates(completions):
+            state, _ = environment.reset(jax.random.key(0), params)
+            meta = dataclasses.replace(state.meta, completions=completions)
+            state = dataclasses.replace(state, meta=meta)
+            _, timestep = environment.restart(jax.random.key(0), state, params)
+            return timestep.observation.planner.action_mask
+
+        mask = allowed_rates(jnp.array(500, jnp.int32)).reshape(7, -1)
+        assert mask[0, 1:].sum() == allowed
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("highest", [0.1, 0.3, 0.35, 0.7, 1.0])
+def test_the_rates_to_choose_from_are_the_official_ones_or_those_meant(highest):
+    """Where the highest rate is no multiple of the step in floating point, the official lose it."""
+    config = dataclasses.replace(SMALL, rate_max=highest)
+    tax = official_economy.make(config).get_component("PeriodicBracketTax")
+    official = GatherTradeBuild(dataclasses.replace(config, official_rounding=True))
+    np.testing.assert_array_equal(official.world.rates, tax.disc_rates)
+    rates = GatherTradeBuild(config).world.rates
+    np.testing.assert_allclose(rates, 0.05 * np.arange(round(highest / 0.05) + 1))
+    assert rates[-1] == highest
+
+
+def test_two_rates_that_rounding_alone_brings_above_the_highest_are_two():
+    config = dataclasses.replace(SMALL, rate_min=0.1, rate_step=0.2, rate_max=0.3)
+    np.testing.assert_allclose(GatherTradeBuild(config).world.rates, [0.1, 0.3])
 
 
 def test_state_is_small():
@@ -236,7 +296,7 @@ def test_an_income_that_is_rounding_alone_is_recorded_as_0(official_rounding):
     )
     environment = GatherTradeBuild(config)
     params = make_params(config, tax_period=1)
-    state, _ = jax.jit(environment.reset)(jax.random.key(0), params)
+    state = start(environment, params)
     earned = jnp.array([2e-5, -2e-5, 5.0])
     taxed = record_for_saez(
         collect(dataclasses.replace(state, coin=earned), params, environment.world)

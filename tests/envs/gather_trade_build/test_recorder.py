@@ -104,39 +104,19 @@ def test_the_same_key_gives_the_same_log_and_another_one_another(episode, small_
     assert not np.array_equal(other.location, episode.location)
 
 
-def idle(key, observation):
-    return PerRole(
-        workers=jnp.zeros(observation.workers.flat.shape[0], jnp.int32),
-        planner=jnp.zeros(7, jnp.int32),
-    )
-
-
-def test_a_policy_of_ones_own_plays(small_world):
-    environment, params = small_world
-    log = recorder.record_episode(
-        jax.random.key(0), environment, params, idle, about={"policy": "idle"}
-    )
-    assert not log.worker_actions.any()
-    assert not np.diff(log.location, axis=0).any()
-    assert (log.total_coin == 12.0).all()
-    assert len(log.trade_step) == 0
-    assert log.configuration["policy"] == "idle"
-
-
 def test_episodes_of_a_vmapped_scan_become_logs(small_world):
     """A learner's rollout: capture under vmap and scan, one log for each environment."""
     environment, params = small_world
-    policy = recorder.uniform_policy(environment)
     keys = jax.random.split(jax.random.key(8), 2)
+    down = PerRole(workers=jnp.full((2, 4), 49), planner=jnp.zeros((2, 7), jnp.int32))
 
     @jax.jit
     def play(keys):
         first, _ = jax.vmap(environment.reset, (0, None))(keys, params)
-        action = jax.vmap(policy)(keys, jax.vmap(environment.observe, (0, None))(first, params))
 
         def step(states, keys):
-            states, _ = jax.vmap(environment.step, (0, 0, 0, None))(keys, states, action, params)
-            return states, (jax.vmap(recorder.capture)(states), action)
+            states, _ = jax.vmap(environment.step, (0, 0, 0, None))(keys, states, down, params)
+            return states, (jax.vmap(recorder.capture)(states), down)
 
         steps = jax.vmap(jax.random.split, (0, None), 1)(keys, 5)
         return first, *jax.lax.scan(step, first, steps)[1]
@@ -151,9 +131,10 @@ def test_episodes_of_a_vmapped_scan_become_logs(small_world):
         assert log.worker_names.tolist() == names
         np.testing.assert_array_equal(log.location[0], first.location[i])
         np.testing.assert_array_equal(log.location[-1], frames.location[-1, i])
+        assert not np.array_equal(log.location[-1], log.location[0])
 
 
-def test_six_actions_per_worker_and_no_tax_are_recorded():
+def test_a_policy_of_ones_own_and_six_actions_per_worker_and_no_tax_are_recorded():
     config = Config(
         layout="quadrant_8x8_4each_8clump",
         num_workers=2,
@@ -162,8 +143,20 @@ def test_six_actions_per_worker_and_no_tax_are_recorded():
         multi_action=True,
         components=("build", "trade", "gather"),
     )
+    environment = GatherTradeBuild(config)
     params = make_params(config, tax_period=10, starting_coin=20.0)
-    log = recorder.record_episode(jax.random.key(1), GatherTradeBuild(config), params)
+
+    def second_idles(key, observation):
+        drawn = recorder.uniform_policy(environment)(key, observation)
+        return PerRole(workers=drawn.workers.at[1].set(0), planner=drawn.planner)
+
+    log = recorder.record_episode(
+        jax.random.key(1), environment, params, second_idles, about={"policy": "second idles"}
+    )
     assert log.worker_actions.shape == (20, 2, 6)
-    assert log.worker_actions.max((0, 1)).tolist() > [0] * 6
+    assert (log.worker_actions[:, 0, [1, 3, 5]].max(0) > 0).all()  # bids and moves
+    assert not log.worker_actions[:, 1].any()
+    moved = np.diff(log.location, axis=0).any((0, 2))
+    assert moved.tolist() == [True, False]
     assert log.year_step.size == log.year_paid.size == 0
+    assert log.configuration["policy"] == "second idles"

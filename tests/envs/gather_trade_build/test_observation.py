@@ -1,4 +1,4 @@
-"""The names of flat observations are those of what stands there."""
+"""What is seen of a state that is known: features by name, maps, masks."""
 
 import dataclasses
 
@@ -51,10 +51,12 @@ def test_names_stand_where_the_specification_has_them():
         assert names[place] == name
 
 
-def test_names_are_those_of_the_values():
+@pytest.fixture(scope="module")
+def known():
+    """A state with something in every field, and a function that observes such states."""
     environment = GatherTradeBuild(BASE)
-    world, params = environment.world, make_params(BASE, tax_period=10)
-    state, _ = jax.jit(environment.reset)(jax.random.key(0), params)
+    params = make_params(BASE, tax_period=10)
+    state = jax.jit(lambda key: environment.reset(key, params)[0])(jax.random.key(0))
     no_orders = jnp.zeros_like(state.order_side)
     state = dataclasses.replace(
         state,
@@ -75,7 +77,12 @@ def test_names_are_those_of_the_values():
         shown_rates=jnp.linspace(0.2, 0.8, 7),
         last_income=jnp.array([40.0, 30.0, 20.0, 10.0]),
     )
-    seen = jax.jit(environment.observe)(state, params)
+    return state, jax.jit(lambda state: environment.observe(state, params))
+
+
+def test_names_are_those_of_the_values(known):
+    state, observe = known
+    seen, world = observe(state), GatherTradeBuild(BASE).world
     worker = dict(zip(worker_feature_names(world), np.asarray(seen.workers.flat[1]), strict=True))
     other = dict(zip(worker_feature_names(world), np.asarray(seen.workers.flat[2]), strict=True))
     planner = dict(zip(planner_feature_names(world), np.asarray(seen.planner.flat), strict=True))
@@ -94,3 +101,63 @@ def test_names_are_those_of_the_values():
     assert (other["my_bids_wood_4"], other["available_asks_stone_3"]) == (1.0, 1.0)
     expected = shared | {"full_asks_stone_3": 1.0, "full_bids_wood_4": 1.0, "coin": 0.0}
     assert {name: planner[name] for name in expected} == pytest.approx(expected)
+
+
+def test_first_and_last_days_are_told_and_rates_are_chosen_on_the_first_only(known):
+    state, observe = known
+    names = planner_feature_names(GatherTradeBuild(BASE).world)
+    for day, first, last in ((1, 1, 0), (2, 0, 0), (9, 0, 0), (10, 0, 1)):
+        seen = observe(dataclasses.replace(state, tax_position=jnp.array(day))).planner
+        values = dict(zip(names, np.asarray(seen.flat), strict=True))
+        assert (values["is_first_day"], values["is_tax_day"]) == (first, last)
+        rates = np.asarray(seen.action_mask).reshape(7, 22)
+        assert rates[:, 0].all() and (rates[:, 1:] == bool(first)).all()
+
+
+def test_masks_allow_what_has_an_effect(known):
+    state, observe = known
+    state = dataclasses.replace(
+        state,
+        coin=jnp.array([4.0, 0.0, 400.0, 9.5]),
+        escrow_coin=jnp.array([6.0, 10.0, 0.0, 0.0]),
+        inventory=jnp.array([[1, 0], [1, 1], [5, 6], [0, 8]]),
+        # Worker 3 has five open orders for wood.
+        order_side=state.order_side.at[1, 3].set(ASK),
+        location=jnp.array([[0, 8], [8, 8], [8, 7], [5, 5]]),
+        house_owner=state.house_owner.at[7, 8].set(1).at[7, 7].set(0).at[8, 7].set(2),
+    )
+    mask = np.asarray(observe(state).workers.action_mask)
+    assert mask[:, 0].all()
+    assert mask[:, 1].tolist() == [False, True, False, False]
+    prices = np.arange(11)
+    for worker, (coin, stone, wood) in enumerate([(4, 1, 0), (0, 1, 1), (400, 5, 6), (9.5, 0, 8)]):
+        slots = np.array([1, 1, worker != 3, worker != 3], bool)
+        covered = np.stack([prices <= coin, prices * 0 < stone, prices <= coin, prices * 0 < wood])
+        np.testing.assert_array_equal(mask[worker, 2:46].reshape(4, 11), covered & slots[:, None])
+    left_right_up_down = [[1, 0, 0, 1], [0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 1]]
+    np.testing.assert_array_equal(mask[:, 46:], left_right_up_down)
+
+
+def test_windows_show_the_map_around_and_who_is_who(known):
+    state, observe = known
+    state = dataclasses.replace(
+        state,
+        location=jnp.array([[0, 8], [8, 8], [3, 3], [5, 5]]),
+        house_owner=state.house_owner.at[7, 8].set(1).at[3, 2].set(0),
+        resources=state.resources.at[:, :2].set(0),
+    )
+    world = GatherTradeBuild(BASE).world
+    seen = observe(state).workers
+    stone, wood = np.asarray(state.resources)
+    owner = np.asarray(state.house_owner)
+    worker = np.full(owner.shape, -1)
+    worker[tuple(np.asarray(state.location).T)] = range(4)
+    inside = np.ones_like(stone)
+    channels = np.stack([stone, wood, owner >= 0, world.water, *world.source, inside])
+    for i, (row, column) in enumerate(np.asarray(state.location)):
+        window = np.s_[:, row : row + 11, column : column + 11]
+        around = [(0, 0), (5, 5), (5, 5)]
+        np.testing.assert_array_equal(seen.map[i], np.pad(channels, around)[window])
+        codes = np.stack([owner, worker])
+        codes = np.where(codes < 0, 0, np.where(codes == i, 1, codes + 2))
+        np.testing.assert_array_equal(seen.index_map[i], np.pad(codes, around)[window])
