@@ -60,16 +60,27 @@ class State:
     workers: ppo.PolicyState  # leaves [N, ...] where workers share no policy
     planner: ppo.PolicyState | planners.Search | None
     environments: EnvironmentBatch
-    env_params: Params
+    stored_params: Params  # of the environment, see `env_params`
     episodes: dict[str, jax.Array]  # f32[] each, means over the episodes that ended last
     saez_shared: jax.Array  # i32[], see ``saez_pool.pool``
     key: jax.Array
     num_updates: jax.Array  # i32[], done so far
 
+    @property
+    def env_params(self) -> Params:
+        """Parameters of the environment.
+
+        Where a Saez elasticity is to be estimated it is NaN, for which the training loop would take
+        the run for a diverged one; so infinity is stored.
+        """
+        elasticity = self.stored_params.saez_elasticity
+        estimated = jnp.where(jnp.isinf(elasticity), jnp.nan, elasticity)
+        return dataclasses.replace(self.stored_params, saez_elasticity=estimated)
+
 
 @struct.dataclass
 class Experience:
-    """What one role goes through in an update: leaves ``[K, L, B, ...]``, N behind B for workers."""
+    """What one role goes through in an update, ``[K, L, B, ...]``, N behind B for workers."""
 
     inputs: Inputs
     action: jax.Array
@@ -82,7 +93,7 @@ class Experience:
 
 
 class TwoLevel:
-    """The learner of one phase: ``init`` and ``update`` are pure; the object holds what is static."""
+    """The learner of one phase: ``init`` and ``update`` are pure, the object holds constants."""
 
     def __init__(
         self,
@@ -151,7 +162,10 @@ class TwoLevel:
             workers=self._worker_state(workers),
             planner=planner,
             environments=dataclasses.replace(environments, policy_carry=carries),
-            env_params=env_params,
+            stored_params=dataclasses.replace(
+                env_params,
+                saez_elasticity=jnp.nan_to_num(env_params.saez_elasticity, nan=jnp.inf),
+            ),
             episodes=episodes.no_episodes(),
             saez_shared=jnp.zeros((), jnp.int32),
             key=key,
@@ -207,10 +221,10 @@ class TwoLevel:
         batch = state.environments
         before = batch.policy_carry
         plan_keys = per_environment_keys(plan_key, batch.first.shape[0], axis_name)
-        batch, planned = self._plan(plan_keys, state)
+        batch, planned = self.plan(plan_keys, state)
         batch, trajectory = rollout(
             play_key,
-            lambda keys, carries, observation, first: self._act(
+            lambda keys, carries, observation, first: self.act(
                 state, keys, carries, observation, first
             ),
             self.environment,
@@ -228,9 +242,7 @@ class TwoLevel:
         last = jax.tree.map(lambda new, old: jnp.where(has_ended, new, old), last, state.episodes)
         planner, saez_shared = state.planner, state.saez_shared
         if self.planner_kind == "search":
-            found = planners.refit(
-                state.planner, batch.state.rates, batch.state.welfare, axis_name
-            )
+            found = planners.refit(state.planner, batch.state.rates, batch.state.welfare, axis_name)
             planner = _select(has_ended, found, planner)
         if self.environment.config.tax_model == "saez":
             pooled, shared = pool(batch.state.meta.saez, saez_shared, axis_name)
@@ -248,7 +260,7 @@ class TwoLevel:
         )
         return state, experience
 
-    def _plan(self, keys: jax.Array, state: State) -> tuple[EnvironmentBatch, Any]:
+    def plan(self, keys: jax.Array, state: State) -> tuple[EnvironmentBatch, Any]:
         """Lets a planner act that acts at the beginning of runs only.
 
         Returns:
@@ -280,7 +292,7 @@ class TwoLevel:
         carries = dataclasses.replace(carries, planned=planned)
         return dataclasses.replace(batch, policy_carry=carries), learned
 
-    def _act(
+    def act(
         self,
         state: State,
         keys: jax.Array,
@@ -346,9 +358,7 @@ class TwoLevel:
             terminated=trajectory.terminated,
             carry=before.workers,
         )
-        after = dataclasses.replace(
-            after, workers=dataclasses.replace(after.workers, value=memory)
-        )
+        after = dataclasses.replace(after, workers=dataclasses.replace(after.workers, value=memory))
         if self.planner_kind != "learned":
             return PerRole(workers=workers, planner=None), after
         reward = trajectory.reward.planner * self.config.planner.reward_scale
@@ -366,9 +376,7 @@ class TwoLevel:
         planner = Experience(
             inputs, action, log_prob, value, reward, first, terminated, before.planner
         )
-        after = dataclasses.replace(
-            after, planner=dataclasses.replace(after.planner, value=memory)
-        )
+        after = dataclasses.replace(after, planner=dataclasses.replace(after.planner, value=memory))
         return PerRole(workers=workers, planner=planner), after
 
     def _bootstrap_workers(self, state: State) -> jax.Array:
@@ -446,9 +454,7 @@ class TwoLevel:
         if config.entropy_steps == 0 or not learning.use_entropy_schedule or learning.single_phase:
             return jnp.asarray(config.entropy_end)
         steps = num_updates * float(learning.steps_of_update)
-        return linear_anneal(
-            steps, config.entropy_start, config.entropy_end, config.entropy_steps
-        )
+        return linear_anneal(steps, config.entropy_start, config.entropy_end, config.entropy_steps)
 
     def _optimizer(self, config: RoleConfig) -> Any:
         steps = self.num_updates * config.num_epochs * config.num_minibatches

@@ -110,9 +110,7 @@ def _patches(x: jax.Array) -> jax.Array:
     """3 x 3 patches at stride 2 without padding: [..., V, V, C] to [..., V', V', 9 C]."""
     rows, columns = x.shape[-3], x.shape[-2]
     down, along = (rows - 3) // 2 * 2 + 1, (columns - 3) // 2 * 2 + 1
-    shifted = [
-        x[..., i : i + down : 2, j : j + along : 2, :] for i in range(3) for j in range(3)
-    ]
+    shifted = [x[..., i : i + down : 2, j : j + along : 2, :] for i in range(3) for j in range(3)]
     return jnp.concatenate(shifted, axis=-1)
 
 

@@ -47,7 +47,7 @@ class Sequences:
 
 @dataclasses.dataclass(frozen=True)
 class WorkerRole:
-    """The workers' side. With ``shared`` one policy plays them all, else parameters are [N, ...]."""
+    """The workers' side. With ``shared`` one policy plays all, else parameters are [N, ...]."""
 
     environment: GatherTradeBuild
     tower: TowerConfig
