@@ -99,21 +99,7 @@ class GRU(nn.Module):
         return jax.lax.scan(step, carry, (projected, first))
 
 
-class NoMemory(nn.Module):
-    """Passes its input on; the carry is f32[B, 0]."""
-
-    width: int
-
-    @nn.compact
-    def __call__(
-        self, carry: jax.Array, x: jax.Array, first: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """Return the carry and ``x``."""
-        del first
-        return carry, x
-
-
-LAYERS = {"none": NoMemory, "lstm": LSTM, "gru": GRU}
+LAYERS = {"lstm": LSTM, "gru": GRU}
 
 
 def _open_forget_gates(key: jax.Array, shape: tuple[int], dtype: jnp.dtype = jnp.float32):

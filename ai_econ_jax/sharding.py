@@ -58,7 +58,7 @@ def fetch(state: State) -> State:
     """The state as whole host arrays: several processes then go on with it each for itself."""
 
     def fetched(leaf: Any) -> Any:
-        data = checkpoint.to_host(leaf)
+        data: Any = checkpoint.to_host(leaf)
         return jax.random.wrap_key_data(data) if checkpoint.is_key(leaf) else data
 
     return jax.tree.map(fetched, state)

@@ -80,7 +80,7 @@ def compare(config: ExperimentConfig, workdir: Workdir | None = None) -> Compari
     if trained is not None:
         rows[PHASE1] = trained.rows
         workers = trained.states.workers.params
-        phase1 = _result(config, trained)
+        phase1 = result_of(config, trained)
     results: dict[str, LaneResult] = {}
     lanes_of = {}
     for tax_model in config.tax_models:
@@ -89,14 +89,15 @@ def compare(config: ExperimentConfig, workdir: Workdir | None = None) -> Compari
         for lane in members:
             trained = train_lane(config, lane, workers, workdir)
             rows[lane.name] = trained.rows
-            results[lane.name] = _result(config, trained)
+            results[lane.name] = result_of(config, trained)
     if workdir is not None and workdir.writes:
         lines = [json.dumps({"stage": stage, **row}) for stage in rows for row in rows[stage]]
         workdir_lib.write_bytes(workdir.metrics, "".join(f"{line}\n" for line in lines).encode())
     return Comparison(config, phase1, results, lanes_of, rows)
 
 
-def _result(config: ExperimentConfig, trained: Trained) -> LaneResult:
+def result_of(config: ExperimentConfig, trained: Trained) -> LaneResult:
+    """Evaluates one stage."""
     evaluation: Evaluation = evaluate(
         trained, config.num_evaluation_episodes, config.economy.tax_period
     )

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from ai_econ_jax.agents.ai_economist.gather_trade_build.learner import State, TwoLevel
+from ai_econ_jax.agents.ai_economist.gather_trade_build.learner import TwoLevel
 from ai_econ_jax.agents.ai_economist.gather_trade_build.planners import Search
+from ai_econ_jax.agents.ai_economist.gather_trade_build.state import State
 from ai_econ_jax.agents.ai_economist.gather_trade_build.training import Trained
 from ai_econ_jax.envs.economy import welfare
 from ai_econ_jax.envs.gather_trade_build import State as WorldState
@@ -182,9 +183,9 @@ def _events(state: WorldState) -> dict[str, jax.Array]:
 def most_skilled_builds_most(episodes: Episodes) -> np.ndarray:
     """Share of episodes in which the most skilled worker builds more than any other, f64[S]."""
     houses = np.asarray(episodes.houses)
-    return np.mean(houses[..., -1] > houses[..., :-1].max(-1), axis=-1, dtype=np.float64)
+    return (houses[..., -1] > houses[..., :-1].max(-1)).astype(np.float64).mean(-1)
 
 
 def mean_utility(episodes: Episodes) -> np.ndarray:
     """Over workers and episodes, f64[S]."""
-    return np.mean(episodes.utility, axis=(1, 2), dtype=np.float64)
+    return np.asarray(episodes.utility, np.float64).mean((1, 2))

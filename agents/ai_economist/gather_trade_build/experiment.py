@@ -192,7 +192,7 @@ def build_environment(config: ExperimentConfig, lane: Lane) -> GatherTradeBuild:
       FileNotFoundError: No such layout file.
     """
     economy = config.economy
-    components = ("build", "trade", "gather", "tax")
+    components: tuple[str, ...] = ("build", "trade", "gather", "tax")
     if lane.redistributes:
         components = (*components, "wealth_redistribution")
     return GatherTradeBuild(

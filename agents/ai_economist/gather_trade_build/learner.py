@@ -16,20 +16,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from ai_econ_jax import advantages, devices, optimizers, ppo
 from ai_econ_jax.agents.ai_economist.curricula import linear_anneal
 from ai_econ_jax.agents.ai_economist.gather_trade_build import episodes, planners
 from ai_econ_jax.agents.ai_economist.gather_trade_build.config import LearningConfig, RoleConfig
-from ai_econ_jax.agents.ai_economist.gather_trade_build.networks import Inputs, RoleCarry
 from ai_econ_jax.agents.ai_economist.gather_trade_build.roles import (
     PlannerRole,
-    Sequences,
     WorkerRole,
-    worker_role,
 )
 from ai_econ_jax.agents.ai_economist.gather_trade_build.saez_pool import pool
+from ai_econ_jax.agents.ai_economist.gather_trade_build.state import (
+    Carries,
+    Experience,
+    State,
+    each_worker,
+    estimate,
+    fold_workers,
+    rows,
+)
 from ai_econ_jax.envs.gather_trade_build import GatherTradeBuild, Params, PerRole
 from ai_econ_jax.rollout import (
     EnvironmentBatch,
@@ -42,54 +47,6 @@ from ai_econ_jax.rollout import (
 
 PLANNER_KINDS = ("none", "learned", "random", "search")
 _ADAM_EPSILON = 1e-8
-
-
-@struct.dataclass
-class Carries:
-    """What policies remember from one step to the next, one row per environment."""
-
-    workers: RoleCarry  # f32[B, N, carry width] each
-    planner: RoleCarry | None  # f32[B, carry width] each; None unless one learns
-    planned: jax.Array  # i32[B, H], the action of a planner that does not act at every step
-
-
-@struct.dataclass
-class State:
-    """All that the next update reads. ``environments`` is sharded over devices, the rest is not."""
-
-    workers: ppo.PolicyState  # leaves [N, ...] where workers share no policy
-    planner: ppo.PolicyState | planners.Search | None
-    environments: EnvironmentBatch
-    stored_params: Params  # of the environment, see `env_params`
-    episodes: dict[str, jax.Array]  # f32[] each, means over the episodes that ended last
-    saez_shared: jax.Array  # i32[], see ``saez_pool.pool``
-    key: jax.Array
-    num_updates: jax.Array  # i32[], done so far
-
-    @property
-    def env_params(self) -> Params:
-        """Parameters of the environment.
-
-        Where a Saez elasticity is to be estimated it is NaN, for which the training loop would take
-        the run for a diverged one; so infinity is stored.
-        """
-        elasticity = self.stored_params.saez_elasticity
-        estimated = jnp.where(jnp.isinf(elasticity), jnp.nan, elasticity)
-        return dataclasses.replace(self.stored_params, saez_elasticity=estimated)
-
-
-@struct.dataclass
-class Experience:
-    """What one role goes through in an update, ``[K, L, B, ...]``, N behind B for workers."""
-
-    inputs: Inputs
-    action: jax.Array
-    log_prob: jax.Array
-    value: jax.Array
-    reward: jax.Array
-    first: jax.Array  # bool[K, L, B]
-    terminated: jax.Array  # bool[K, L, B]
-    carry: RoleCarry  # [K, B, ...], before each run
 
 
 class TwoLevel:
@@ -126,13 +83,13 @@ class TwoLevel:
         self.num_updates = num_updates
         self.planner_kind = planner_kind
         self.tax_period = tax_period
-        self.worker_role: WorkerRole = worker_role(environment, config)
+        self.worker_role = WorkerRole(environment, config.workers.tower, config.share_worker_policy)
         self.planner_role = PlannerRole(environment, config.planner.tower)
         self.num_workers = environment.config.num_workers
         self.decides = planner_kind == "learned" and config.planner_acts == "decisions"
         self._check_lengths()
-        rows = self.num_workers if config.share_worker_policy else 1
-        self.worker_batch = self._batch_config(config.workers, config.num_environments * rows)
+        each = self.num_workers if config.share_worker_policy else 1
+        self.worker_batch = self._batch_config(config.workers, config.num_environments * each)
         self.planner_batch = self._batch_config(config.planner, config.num_environments)
         ppo.validate_batch(self.worker_batch)
         if planner_kind == "learned":
@@ -147,19 +104,23 @@ class TwoLevel:
         if workers is None:
             workers = self.worker_role.init(worker_key, one.workers)
         planner: Any = None
+        memory = None
         if self.planner_kind == "learned":
-            planner = self._policy_state(self.planner_role.init(planner_key, one.planner))
+            memory = self.planner_role.init_carry((size,))
+            planner = self._fresh(
+                self.config.planner, self.planner_role.init(planner_key, one.planner)
+            )
         elif self.planner_kind == "search":
             planner = planners.init_search(self.environment.world.num_brackets)
         carries = Carries(
             workers=self.worker_role.init_carry((size, self.num_workers)),
-            planner=self.planner_role.init_carry((size,))
-            if self.planner_kind == "learned"
-            else None,
+            planner=memory,
             planned=jnp.zeros((size, len(self.planner_role.head_sizes)), jnp.int32),
         )
         return State(
-            workers=self._worker_state(workers),
+            workers=self._fresh(
+                self.config.workers, workers, each=not self.config.share_worker_policy
+            ),
             planner=planner,
             environments=dataclasses.replace(environments, policy_carry=carries),
             stored_params=dataclasses.replace(
@@ -176,12 +137,15 @@ class TwoLevel:
         """Play T steps in each environment, then improve both levels."""
         key, play_key, worker_key, planner_key = jax.random.split(state.key, 4)
         state, experience = self.play(play_key, state, axis_name)
-        metrics = dict(state.episodes)
+        metrics, batch = dict(state.episodes), state.environments
+        first = batch.first
         workers, worker_metrics = self._learn(
             worker_key,
             state.workers,
             experience.workers,
-            self._bootstrap_workers(state),
+            self.worker_role.value_now(
+                state.workers.params, batch.policy_carry.workers, batch.observation.workers, first
+            ),
             True,
             state.num_updates,
             axis_name,
@@ -193,7 +157,12 @@ class TwoLevel:
                 planner_key,
                 state.planner,
                 experience.planner,
-                self._bootstrap_planner(state),
+                self.planner_role.value_now(
+                    state.planner.params,
+                    batch.policy_carry.planner,
+                    batch.observation.planner,
+                    first,
+                ),
                 False,
                 state.num_updates,
                 axis_name,
@@ -379,22 +348,6 @@ class TwoLevel:
         after = dataclasses.replace(after, planner=dataclasses.replace(after.planner, value=memory))
         return PerRole(workers=workers, planner=planner), after
 
-    def _bootstrap_workers(self, state: State) -> jax.Array:
-        """Values f32[B, N] of where the environments are."""
-        batch = state.environments
-        inputs = self.worker_role.inputs(batch.observation.workers)
-        now = jax.tree.map(lambda leaf: leaf[None], (inputs, batch.first))
-        carry = batch.policy_carry.workers.value
-        return self.worker_role.apply(state.workers.params, carry, *now, "value")[1][0]
-
-    def _bootstrap_planner(self, state: State) -> jax.Array:
-        """Values f32[B] of where the environments are."""
-        batch = state.environments
-        inputs = self.planner_role.inputs(batch.observation.planner)
-        now = jax.tree.map(lambda leaf: leaf[None], (inputs, batch.first))
-        carry = batch.policy_carry.planner.value
-        return self.planner_role.apply(state.planner.params, carry, *now, "value")[1][0]
-
     def _learn(
         self,
         key: jax.Array,
@@ -411,7 +364,7 @@ class TwoLevel:
         gamma = config.gamma
         if not is_workers and self.decides:
             gamma **= self.tax_period  # from one decision to the next
-        advantage, target = _estimate(experience, bootstrap, gamma, config.lambda_)
+        advantage, target = estimate(experience, bootstrap, gamma, config.lambda_)
         advantage = advantages.standardize(advantage, axis_name=axis_name)
         batch = ppo.Batch(
             observation=(experience.inputs, experience.first),
@@ -440,13 +393,13 @@ class TwoLevel:
             axis_name=axis_name,
         )
         if not is_workers:
-            return update(key, policy, _rows(batch, carry))
+            return update(key, policy, rows(batch, carry))
         if self.config.share_worker_policy:
-            return update(key, policy, _rows(_fold_workers(batch), _fold_workers(carry, 1)))
+            return update(key, policy, rows(fold_workers(batch), fold_workers(carry, 1)))
         keys = jax.random.split(key, self.num_workers)
-        each = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 3, 0), _each_worker(batch))
+        each = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 3, 0), each_worker(batch))
         carries = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 2, 0), carry)
-        policy, metrics = jax.vmap(update)(keys, policy, jax.vmap(_rows)(each, carries))
+        policy, metrics = jax.vmap(update)(keys, policy, jax.vmap(rows)(each, carries))
         return policy, jax.tree.map(jnp.mean, metrics)
 
     def _entropy_coefficient(self, config: RoleConfig, num_updates: jax.Array) -> jax.Array:
@@ -461,16 +414,11 @@ class TwoLevel:
         rate = optimizers.learning_rate_schedule(config.schedule, config.learning_rate, steps)
         return optimizers.adam(rate, config.max_gradient_norm, _ADAM_EPSILON)
 
-    def _policy_state(self, params: Any) -> ppo.PolicyState:
-        return ppo.PolicyState(
-            params=params, optimizer_state=self._optimizer(self.config.planner).init(params)
-        )
-
-    def _worker_state(self, params: Any) -> ppo.PolicyState:
-        init = self._optimizer(self.config.workers).init
-        if not self.config.share_worker_policy:
-            init = jax.vmap(init)
-        return ppo.PolicyState(params=params, optimizer_state=init(params))
+    def _fresh(self, config: RoleConfig, params: Any, each: bool = False) -> ppo.PolicyState:
+        """Parameters with an optimiser that has seen nothing; with ``each`` one per worker."""
+        init = self._optimizer(config).init
+        optimizer_state = jax.vmap(init)(params) if each else init(params)
+        return ppo.PolicyState(params=params, optimizer_state=optimizer_state)
 
     def _batch_config(self, config: RoleConfig, num_rows: int) -> ppo.BatchConfig:
         learning = self.config
@@ -496,58 +444,6 @@ class TwoLevel:
                 f"field learning.unroll = {unroll}: must be the tax period {self.tax_period} where "
                 "planner_acts = 'decisions'"
             )
-
-
-def _estimate(
-    experience: Experience, bootstrap: jax.Array, gamma: float, lambda_: float
-) -> tuple[jax.Array, jax.Array]:
-    """Advantages and value targets [K, L, B, ...]."""
-    shape = experience.value.shape
-
-    def over_time(leaf: jax.Array) -> jax.Array:
-        return leaf.reshape(-1, *leaf.shape[2:])
-
-    value = over_time(experience.value)
-    terminated = over_time(experience.terminated)
-    terminated = jnp.broadcast_to(
-        terminated.reshape(terminated.shape + (1,) * (value.ndim - terminated.ndim)), value.shape
-    )
-    advantage, target = advantages.generalized_advantage_estimation(
-        over_time(experience.reward),
-        value,
-        jnp.concatenate([value[1:], bootstrap[None]]),
-        terminated,
-        jnp.zeros_like(terminated),
-        gamma,
-        lambda_,
-    )
-    return advantage.reshape(shape), target.reshape(shape)
-
-
-def _each_worker(batch: ppo.Batch) -> ppo.Batch:
-    """Gives ``first`` the axis of workers: then all leaves are [K, L, B, N, ...]."""
-    inputs, first = batch.observation
-    first = jnp.broadcast_to(first[..., None], batch.action.shape)
-    return dataclasses.replace(batch, observation=(inputs, first))
-
-
-def _fold_workers(tree: Any, axis: int = 2) -> Any:
-    """Makes one axis of environments and workers, [.., B, N, ...] to [.., B * N, ...]."""
-    if isinstance(tree, ppo.Batch):
-        tree = _each_worker(tree)
-
-    def fold(leaf: jax.Array) -> jax.Array:
-        before, (size, each), after = leaf.shape[:axis], leaf.shape[axis : axis + 2], leaf.shape
-        return leaf.reshape(*before, size * each, *after[axis + 2 :])
-
-    return jax.tree.map(fold, tree)
-
-
-def _rows(batch: ppo.Batch, carry: RoleCarry) -> ppo.Batch:
-    """From [K, L, B, ...] to [K, B, L, ...], in which a run of steps is one sample of ``ppo``."""
-    batch = jax.tree.map(lambda leaf: leaf.swapaxes(1, 2), batch)
-    inputs, first = batch.observation
-    return dataclasses.replace(batch, observation=Sequences(inputs, first, carry))
 
 
 def _select(chosen: jax.Array, yes: Any, no: Any) -> Any:

@@ -136,7 +136,7 @@ class Tower(nn.Module):
 
     @nn.compact
     def __call__(
-        self, carry: jax.Array, inputs: Inputs, first: jax.Array
+        self, carry: jax.Array, inputs: Inputs, first: jax.Array, time_axis: int = 0
     ) -> tuple[jax.Array, jax.Array]:
         """Read a sequence.
 
@@ -144,6 +144,7 @@ class Tower(nn.Module):
           carry: f32[B, carry width].
           inputs: leaves [T, B, ...].
           first: bool[T, B], see ``recurrent.LSTM``.
+          time_axis: 0, or 1 where all of these are [B, T, ...]. Only memory looks at time.
 
         Returns:
           The carry behind the last step, and outputs f32[T, B, num_outputs].
@@ -160,8 +161,9 @@ class Tower(nn.Module):
             x = nn.relu(_dense(width)(x))
         if config.memory != "none":
             x = nn.LayerNorm(epsilon=_LAYER_NORM_EPSILON)(x)
-        memory = recurrent.LAYERS[config.memory](config.memory_width, name="memory")
-        carry, x = memory(carry, x, first)
+            memory = recurrent.LAYERS[config.memory](config.memory_width, name="memory")
+            carry, x = memory(carry, x.swapaxes(0, time_axis), first.swapaxes(0, time_axis))
+            x = x.swapaxes(0, time_axis)
         return carry, _dense(self.num_outputs)(x)
 
 
@@ -177,19 +179,19 @@ class RoleNetwork(nn.Module):
         self.policy_tower = Tower(self.config, self.num_logits, self.num_codes)
         self.value_tower = Tower(self.config, 1, self.num_codes)
 
-    def __call__(self, carry: RoleCarry, inputs: Inputs, first: jax.Array):
+    def __call__(self, carry: RoleCarry, inputs: Inputs, first: jax.Array, time_axis: int = 0):
         """Return the carry, logits f32[T, B, A] (not masked) and values f32[T, B]."""
-        policy_carry, logits = self.policy(carry.policy, inputs, first)
-        value_carry, value = self.value(carry.value, inputs, first)
+        policy_carry, logits = self.policy(carry.policy, inputs, first, time_axis)
+        value_carry, value = self.value(carry.value, inputs, first, time_axis)
         return RoleCarry(policy_carry, value_carry), logits, value
 
-    def policy(self, carry: jax.Array, inputs: Inputs, first: jax.Array):
+    def policy(self, carry: jax.Array, inputs: Inputs, first: jax.Array, time_axis: int = 0):
         """Return the policy's carry and logits alone."""
-        return self.policy_tower(carry, inputs, first)
+        return self.policy_tower(carry, inputs, first, time_axis)
 
-    def value(self, carry: jax.Array, inputs: Inputs, first: jax.Array):
+    def value(self, carry: jax.Array, inputs: Inputs, first: jax.Array, time_axis: int = 0):
         """Return the critic's carry and values alone."""
-        carry, value = self.value_tower(carry, inputs, first)
+        carry, value = self.value_tower(carry, inputs, first, time_axis)
         return carry, jnp.squeeze(value, axis=-1)
 
 

@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from ai_econ_jax.agents.ai_economist.gather_trade_build.config import LearningConfig
 from ai_econ_jax.agents.ai_economist.gather_trade_build.networks import (
     Inputs,
     RoleCarry,
@@ -123,6 +122,12 @@ class WorkerRole:
         action = sample_by_inverse_cdf(uniform, distribution.logits)
         return carry, action, distribution.log_prob(action)
 
+    def value_now(
+        self, params: Any, carry: RoleCarry, observation: Any, first: jax.Array
+    ) -> jax.Array:
+        """Values f32[B, ...] of one observation [B, ...]; first bool[B]."""
+        return _value_now(self, params, carry, observation, first)
+
     def train_apply(self, params: Any, sequences: Sequences) -> tuple[Any, jax.Array]:
         """Distribution [R, L] and value f32[R, L] of rows of one worker each, for ``ppo``."""
         return _train_apply(self.network, params, sequences, masked_categorical)
@@ -173,7 +178,8 @@ class PlannerRole:
         self, params: Any, carry: jax.Array, inputs: Inputs, first: jax.Array, method: str
     ) -> tuple[jax.Array, jax.Array]:
         """The tower ``method``: carry f32[B, ...], inputs [T, B, ...], first bool[T, B]."""
-        return self.network.apply(params, carry, inputs, first, method=method)
+        outputs: Any = self.network.apply(params, carry, inputs, first, method=method)
+        return outputs
 
     def act(
         self, params: Any, keys: jax.Array, carry: jax.Array, inputs: Inputs, first: jax.Array
@@ -190,22 +196,28 @@ class PlannerRole:
         """Independent heads; log-probability and entropy are sums over them."""
         return MultiHeadCategorical(logits, self.head_sizes, mask)
 
+    def value_now(
+        self, params: Any, carry: RoleCarry, observation: Any, first: jax.Array
+    ) -> jax.Array:
+        """Values f32[B, ...] of one observation [B, ...]; first bool[B]."""
+        return _value_now(self, params, carry, observation, first)
+
     def train_apply(self, params: Any, sequences: Sequences) -> tuple[Any, jax.Array]:
         """Distribution [R, L] and value f32[R, L], for ``ppo``."""
         return _train_apply(self.network, params, sequences, self.distribution)
 
 
-def worker_role(environment: GatherTradeBuild, config: LearningConfig) -> WorkerRole:
-    """The workers' side as configured."""
-    return WorkerRole(environment, config.workers.tower, config.share_worker_policy)
+def _value_now(
+    role: Any, params: Any, carry: RoleCarry, observation: Any, first: jax.Array
+) -> jax.Array:
+    now = jax.tree.map(lambda leaf: leaf[None], (role.inputs(observation), first))
+    return role.apply(params, carry.value, *now, "value")[1][0]
 
 
 def _train_apply(
     network: RoleNetwork, params: Any, sequences: Sequences, distribution: Any
 ) -> tuple[Any, jax.Array]:
-    inputs, first = jax.tree.map(
-        lambda leaf: leaf.swapaxes(0, 1), (sequences.inputs, sequences.first)
-    )
-    _, logits, value = network.apply(params, sequences.carry, inputs, first)
-    mask = sequences.inputs.action_mask
-    return distribution(logits.swapaxes(0, 1), mask), value.swapaxes(0, 1)
+    carry, inputs, first = sequences.carry, sequences.inputs, sequences.first
+    outputs: Any = network.apply(params, carry, inputs, first, time_axis=1)
+    _, logits, value = outputs
+    return distribution(logits, inputs.action_mask), value

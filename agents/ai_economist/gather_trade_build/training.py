@@ -23,7 +23,8 @@ from ai_econ_jax.agents.ai_economist.gather_trade_build.experiment import (
     init_states,
     lanes,
 )
-from ai_econ_jax.agents.ai_economist.gather_trade_build.learner import State, TwoLevel
+from ai_econ_jax.agents.ai_economist.gather_trade_build.learner import TwoLevel
+from ai_econ_jax.agents.ai_economist.gather_trade_build.state import State
 from ai_econ_jax.workdir import Workdir, read_rows
 
 PHASE1 = "phase1"
@@ -117,8 +118,8 @@ def _train(
         return jax.vmap(functools.partial(learner.update, axis_name=axis_name))(states)
 
     everywhere = PartitionSpec()
-    specs = State(**{field.name: everywhere for field in dataclasses.fields(State)})
-    specs = dataclasses.replace(specs, environments=PartitionSpec(None, sharding.AXIS))
+    specs: Any = {field.name: everywhere for field in dataclasses.fields(State)}
+    specs = State(**specs | {"environments": PartitionSpec(None, sharding.AXIS)})
     states, rows = stage.learn(
         update,
         states,
