@@ -130,7 +130,7 @@ class WorkerRole:
 
     def train_apply(self, params: Any, sequences: Sequences) -> tuple[Any, jax.Array]:
         """Distribution [R, L] and value f32[R, L] of rows of one worker each, for ``ppo``."""
-        return _train_apply(self.network, params, sequences, masked_categorical)
+        return train_apply(self.network, params, sequences, masked_categorical)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,7 +204,7 @@ class PlannerRole:
 
     def train_apply(self, params: Any, sequences: Sequences) -> tuple[Any, jax.Array]:
         """Distribution [R, L] and value f32[R, L], for ``ppo``."""
-        return _train_apply(self.network, params, sequences, self.distribution)
+        return train_apply(self.network, params, sequences, self.distribution)
 
 
 def _value_now(
@@ -214,9 +214,17 @@ def _value_now(
     return role.apply(params, carry.value, *now, "value")[1][0]
 
 
-def _train_apply(
+def train_apply(
     network: RoleNetwork, params: Any, sequences: Sequences, distribution: Any
 ) -> tuple[Any, jax.Array]:
+    """What ``ppo`` trains on: the distribution [R, L] over actions, and values f32[R, L].
+
+    Args:
+      network: The role's network.
+      params: Its parameters.
+      sequences: Rows of steps.
+      distribution: ``(logits, action_mask) -> distrax distribution``.
+    """
     carry, inputs, first = sequences.carry, sequences.inputs, sequences.first
     outputs: Any = network.apply(params, carry, inputs, first, time_axis=1)
     _, logits, value = outputs

@@ -79,7 +79,9 @@ def tower(params, inputs):
     for t in range(T):
         x = np.asarray(inputs.flat[t], np.float64)
         if inputs.map is not None:
-            seen = [encode(numbers["map"], inputs.map[t, b], inputs.index_map[t, b]) for b in (0, 1)]
+            seen = [
+                encode(numbers["map"], inputs.map[t, b], inputs.index_map[t, b]) for b in (0, 1)
+            ]
             x = np.concatenate([np.stack(seen), x], -1)
         x = np.maximum(dense(numbers["Dense_0"], x), 0)
         x = np.maximum(dense(numbers["Dense_1"], x), 0)
@@ -123,7 +125,9 @@ def test_masked_actions_have_probability_exactly_zero():
     assert (probabilities[~mask] == 0).all()
     np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
     actions = distribution.sample(seed=jax.random.key(0), sample_shape=(200,))
-    assert np.take_along_axis(np.broadcast_to(mask, (200, *mask.shape)), actions[..., None], -1).all()
+    assert np.take_along_axis(
+        np.broadcast_to(mask, (200, *mask.shape)), actions[..., None], -1
+    ).all()
 
 
 @pytest.mark.parametrize("memory", ["none", "gru", "lstm"])
