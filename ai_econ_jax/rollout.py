@@ -123,11 +123,13 @@ def rollout(
     keys = jax.vmap(lambda k: jax.random.split(k, (num_steps, 2)), out_axes=1)(keys)  # [T, B, 2]
 
     def one_step(batch: EnvironmentBatch, keys: jax.Array) -> tuple[EnvironmentBatch, Trajectory]:
-        carry, action, extras = policy(
-            keys[:, 0], batch.policy_carry, batch.observation, batch.first
-        )
-        step = jax.vmap(environment.step, (0, 0, 0, None))
-        state, after = step(keys[:, 1], batch.state, action, params)
+        with jax.named_scope("act"):  # names for profiles
+            carry, action, extras = policy(
+                keys[:, 0], batch.policy_carry, batch.observation, batch.first
+            )
+        with jax.named_scope("environment"):
+            step = jax.vmap(environment.step, (0, 0, 0, None))
+            state, after = step(keys[:, 1], batch.state, action, params)
         done = after.done
         episode_return = jax.tree.map(jnp.add, batch.episode_return, after.reward)
         episode_length = batch.episode_length + 1
@@ -172,7 +174,8 @@ def restart_finished(
     cheaper than one in every step. The environment has a method ``restart(key, state, params)``.
     """
     keys = per_environment_keys(key, batch.first.shape[0], axis_name)
-    state, first = jax.vmap(environment.restart, (0, 0, None))(keys, batch.state, params)
+    with jax.named_scope("environment"):
+        state, first = jax.vmap(environment.restart, (0, 0, None))(keys, batch.state, params)
     state, observation = jax.tree.map(
         lambda new, old: jnp.where(_expand(batch.first, new), new, old),
         (state, first.observation),

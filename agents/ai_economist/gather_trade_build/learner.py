@@ -177,12 +177,8 @@ class TwoLevel:
         self, key: jax.Array, state: State, axis_name: str | None = None
     ) -> tuple[State, PerRole]:
         """The experience of T steps, and the state behind them; nobody learns, a search does."""
-        num_runs = self.config.steps_per_update // self.config.unroll
-
-        def run(state: State, key: jax.Array) -> tuple[State, PerRole]:
-            return self._run(key, state, axis_name)
-
-        return jax.lax.scan(run, state, jax.random.split(key, num_runs))
+        keys = jax.random.split(key, self.config.steps_per_update // self.config.unroll)
+        return jax.lax.scan(lambda state, key: self._run(key, state, axis_name), state, keys)
 
     def _run(self, key: jax.Array, state: State, axis_name: str | None) -> tuple[State, PerRole]:
         """L steps."""
@@ -204,7 +200,8 @@ class TwoLevel:
             axis_name=axis_name,
         )
         carries = batch.policy_carry
-        experience, carries = self._experience(state, before, carries, trajectory, planned)
+        with jax.named_scope("value"):
+            experience, carries = self._experience(state, before, carries, trajectory, planned)
         ended = episodes.summarize(batch.state, state.env_params, self.environment.world)
         has_ended = batch.first[0]  # all end together
         last = devices.mean_over(jax.tree.map(jnp.mean, ended), axis_name)

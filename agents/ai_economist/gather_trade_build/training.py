@@ -95,6 +95,12 @@ def free_market(config: ExperimentConfig) -> Lane:
     return lanes(config, "free_market")[0]
 
 
+def state_specs() -> Any:
+    """How states [S, ...] lie over devices: environments are shared out, the rest is everywhere."""
+    everywhere: Any = {field.name: PartitionSpec() for field in dataclasses.fields(State)}
+    return State(**everywhere | {"environments": PartitionSpec(None, sharding.AXIS)})
+
+
 def _train(
     config: ExperimentConfig,
     lane: Lane,
@@ -117,13 +123,10 @@ def _train(
     def update(states: State, axis_name: str | None) -> Any:
         return jax.vmap(functools.partial(learner.update, axis_name=axis_name))(states)
 
-    everywhere = PartitionSpec()
-    specs: Any = {field.name: everywhere for field in dataclasses.fields(State)}
-    specs = State(**specs | {"environments": PartitionSpec(None, sharding.AXIS)})
     states, rows = stage.learn(
         update,
         states,
-        specs,
+        state_specs(),
         num_updates=learner.num_updates,
         updates_per_segment=config.updates_per_segment,
         workdir=place,
