@@ -294,8 +294,9 @@ class TwoLevel:
         """What is kept of an observation to learn from it."""
         planner = None
         if self.planner_kind == "learned" and not self.decides:
-            planner = self.planner_role.inputs(observation.planner)
-        return PerRole(workers=self.worker_role.inputs(observation.workers), planner=planner)
+            planner = self.planner_role.inputs(observation.planner).compact()
+        workers = self.worker_role.inputs(observation.workers).compact()
+        return PerRole(workers=workers, planner=planner)
 
     def _experience(
         self,

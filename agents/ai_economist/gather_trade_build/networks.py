@@ -63,8 +63,8 @@ class Inputs:
     """What a role's network reads. ``map`` and ``index_map`` are None where it sees no map.
 
     Attributes:
-      map: i8[..., C, V, V], 0 or 1.
-      index_map: i8[..., 2, V, V].
+      map: f32 or i8[..., C, V, V], 0 or 1.
+      index_map: i32 or i8[..., 2, V, V].
       flat: f32[..., F]; time stands in it twice, as in the official network.
       action_mask: bool[..., A].
     """
@@ -73,6 +73,14 @@ class Inputs:
     index_map: Any
     flat: Any
     action_mask: Any
+
+    def compact(self) -> Inputs:
+        """The same with maps in bytes, to be stored."""
+        if self.map is None:
+            return self
+        return dataclasses.replace(
+            self, map=self.map.astype(jnp.int8), index_map=self.index_map.astype(jnp.int8)
+        )
 
 
 class ConvEncoder(nn.Module):

@@ -59,12 +59,12 @@ class WorkerRole:
         return RoleNetwork(self.tower, worker_sizes(config)[0], config.num_workers + 2)
 
     def inputs(self, observation: WorkerObservation) -> Inputs:
-        """What the network reads, ``[..., N, ...]``, the maps in bytes."""
+        """What the network reads, ``[..., N, ...]``."""
         time = worker_feature_names(self.environment.world).index("time")
         flat = observation.flat
         return Inputs(
-            map=observation.map.astype(jnp.int8),
-            index_map=observation.index_map.astype(jnp.int8),
+            map=observation.map,
+            index_map=observation.index_map,
             flat=jnp.concatenate([flat, flat[..., time : time + 1]], axis=-1),
             action_mask=observation.action_mask,
         )
@@ -156,10 +156,9 @@ class PlannerRole:
         time = planner_feature_names(self.environment.world).index("time")
         flat, each = observation.flat, observation.per_worker
         parts = [flat, each.reshape(*each.shape[:-2], -1), flat[..., time : time + 1]]
-        has_map = observation.map is not None
         return Inputs(
-            map=observation.map.astype(jnp.int8) if has_map else None,
-            index_map=observation.index_map.astype(jnp.int8) if has_map else None,
+            map=observation.map,
+            index_map=observation.index_map,
             flat=jnp.concatenate(parts, axis=-1),
             action_mask=observation.action_mask,
         )
