@@ -45,7 +45,8 @@ _QUICK = ExperimentConfig(
         phase1_steps=1_228_800,
         phase2_steps=204_800,
         labor_warmup=1000.0,
-        tax_cap_warmup=-1e9,
+        tax_cap_warmup=-1.0,  # a tenth, and a tenth more with each of the few episodes
+        tax_cap_slope=0.1,
     ),
     tax_models=("free_market", "us_federal", "flat", "saez", "searched", "planner"),
     flat_rates=(0.5,),
@@ -83,6 +84,7 @@ PRESETS = {
             shuffle_blocks=2,
             phase1_steps=64,
             phase2_steps=64,
+            tax_cap_warmup=-1e9,
         ),
         num_seeds=2,
         updates_per_segment=2,
