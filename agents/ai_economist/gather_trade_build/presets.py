@@ -52,12 +52,17 @@ _QUICK = ExperimentConfig(
     flat_rates=(0.5,),
     num_evaluation_episodes=32,
 )
-_PAPER_LEARNING = LearningConfig(
+# Curricula count in single environments, of which the published run had 30.
+_TIMES_PUBLISHED = 1024 / 30
+_PUBLISHED = LearningConfig()
+_PAPER_LEARNING = dataclasses.replace(
+    _PUBLISHED,
     num_environments=1024,
     shuffle_blocks=16,
-    workers=RoleConfig(num_minibatches=16),
-    phase1_steps=25_000_000,
     phase2_steps=100_000_000,
+    labor_warmup=_PUBLISHED.labor_warmup / _TIMES_PUBLISHED,
+    tax_cap_warmup=_PUBLISHED.tax_cap_warmup / _TIMES_PUBLISHED,
+    tax_cap_slope=_PUBLISHED.tax_cap_slope * _TIMES_PUBLISHED,
 )
 _TINY = TowerConfig(map_encoder="dense", map_width=4, hidden=(8,), memory="none")
 

@@ -111,6 +111,25 @@ def test_the_planners_entropy_coefficient_falls_and_ablations_keep_it_at_its_end
         assert ablated._entropy_coefficient(role, jnp.asarray(0)) == 0.125
 
 
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_preset_can_be_built(name):
+    config = config_lib.validate(PRESETS[name])
+    for tax_model in config.tax_models:
+        for lane in experiment.lanes(config, tax_model):
+            learner = experiment.build_learner(config, lane, 2)
+            experiment.build_params(config, learner.environment, lane, 2)
+            assert learner.num_updates >= 4
+
+
+def test_more_environments_than_published_have_the_same_curricula_in_steps():
+    published, paper = (PRESETS[name].learning for name in ("paper_full", "paper"))
+    for name, power in (("labor_warmup", 1), ("tax_cap_warmup", 1), ("tax_cap_slope", -1)):
+        in_steps = [
+            getattr(config, name) * config.num_environments**power for config in (published, paper)
+        ]
+        assert in_steps[0] == pytest.approx(in_steps[1])
+
+
 def test_a_single_phase_has_the_steps_of_both_and_no_curricula():
     config = changed(**{"learning.single_phase": True, "learning.tax_cap_warmup": -100.0})
     assert (config.learning.updates(1), config.learning.updates(2)) == (0, 8)
