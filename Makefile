@@ -65,6 +65,7 @@ bench: setup
 	$(BIN)/python benchmarks/ppo_speed.py
 	$(BIN)/python benchmarks/seed_scaling.py
 	$(BIN)/python benchmarks/gtb_speed.py --quick
+	$(BIN)/python benchmarks/ai_economist_profile.py
 
 results: setup
 	mkdir -p $(RESULTS)
@@ -81,6 +82,15 @@ results: setup
 	$(BIN)/ai-econ ai_economist --mode=compare --config.learning.worker_kind=exact \
 		--workdir=$(RESULTS)/r1_exact
 	$(BIN)/ai-econ ai_economist --mode=compare --preset=r2 --workdir=$(RESULTS)/r2_exact
+	$(BIN)/ai-econ ai_economist --scenario=gather_trade_build --mode=compare \
+		--workdir=$(RESULTS)/gtb
+	$(BIN)/ai-econ ai_economist --scenario=gather_trade_build --mode=train --workdir=$(RESULTS)/gtb_cold \
+		--config.learning.use_labor_warmup=false --config.learning.phase2_steps=0
+	$(BIN)/python benchmarks/ai_economist_profile.py --json=$(RESULTS)/ai_economist_profile.json
+	$(BIN)/python benchmarks/kill_resume.py --kills=6 --stages=phase1,planner -- $(BIN)/ai-econ \
+		ai_economist --scenario=gather_trade_build --mode=train --preset=smoke --workdir={workdir} \
+		--config.learning.phase1_steps=4800 --config.learning.phase2_steps=4800 \
+		--config.updates_per_segment=10
 	$(BIN)/python -m pytest -m slow tests/core/test_ppo.py tests/envs/test_optimum.py \
 		tests/envs/gather_trade_build
 	$(BIN)/python benchmarks/bars.py $(RESULTS)

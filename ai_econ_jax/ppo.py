@@ -196,14 +196,15 @@ def update_policy(
     gradient = jax.grad(policy_loss, has_aux=True)
 
     def minibatch_step(state: PolicyState, minibatch: Batch) -> tuple[PolicyState, Metrics]:
-        grads, metrics = gradient(
-            state.params,
-            apply,
-            minibatch,
-            hyperparameters,
-            config.normalize_advantages,
-            axis_name,
-        )
+        with jax.named_scope("gradient"):  # names for profiles
+            grads, metrics = gradient(
+                state.params,
+                apply,
+                minibatch,
+                hyperparameters,
+                config.normalize_advantages,
+                axis_name,
+            )
         if axis_name is not None:
             # The loss is that of the whole minibatch, so its gradient is the mean of the shards'.
             grads = jax.lax.pmean(grads, axis_name)
@@ -212,7 +213,8 @@ def update_policy(
         return PolicyState(params=params, optimizer_state=optimizer_state), metrics
 
     def epoch(state: PolicyState, key: jax.Array) -> tuple[PolicyState, Metrics]:
-        minibatches = shuffle_into_minibatches(key, batch, config, axis_name)
+        with jax.named_scope("shuffle"):
+            minibatches = shuffle_into_minibatches(key, batch, config, axis_name)
         return jax.lax.scan(minibatch_step, state, minibatches)
 
     state, metrics = jax.lax.scan(epoch, state, jax.random.split(key, config.num_epochs))

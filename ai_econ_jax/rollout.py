@@ -7,6 +7,7 @@ B environments.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -93,9 +94,13 @@ def rollout(
     num_steps: int,
     *,
     keep_final_observation: bool = False,
+    keep: Callable[[Any], Any] = lambda observation: observation,
     axis_name: str | None = None,
 ) -> tuple[EnvironmentBatch, Trajectory]:
-    """Act for ``num_steps`` in every environment of ``batch`` (the environment auto-resets).
+    """Act for ``num_steps`` in every environment of ``batch``.
+
+    The environment auto-resets, or the caller ends a rollout where episodes end and calls
+    :func:`restart_finished`.
 
     Args:
       key: drawn from, once.
@@ -106,6 +111,7 @@ def rollout(
       num_steps: T.
       keep_final_observation: store the observation that each step led to. Needed where episodes are
         truncated; costs one more copy of the observations.
+      keep: what the trajectory holds of an observation ``[B, ...]``: parts, narrower types.
       axis_name: the mapped axis over which B is sharded, if any.
 
     Returns:
@@ -117,23 +123,25 @@ def rollout(
     keys = jax.vmap(lambda k: jax.random.split(k, (num_steps, 2)), out_axes=1)(keys)  # [T, B, 2]
 
     def one_step(batch: EnvironmentBatch, keys: jax.Array) -> tuple[EnvironmentBatch, Trajectory]:
-        carry, action, extras = policy(
-            keys[:, 0], batch.policy_carry, batch.observation, batch.first
-        )
-        step = jax.vmap(environment.step, (0, 0, 0, None))
-        state, after = step(keys[:, 1], batch.state, action, params)
+        with jax.named_scope("act"):  # names for profiles
+            carry, action, extras = policy(
+                keys[:, 0], batch.policy_carry, batch.observation, batch.first
+            )
+        with jax.named_scope("environment"):
+            step = jax.vmap(environment.step, (0, 0, 0, None))
+            state, after = step(keys[:, 1], batch.state, action, params)
         done = after.done
         episode_return = jax.tree.map(jnp.add, batch.episode_return, after.reward)
         episode_length = batch.episode_length + 1
         transition = Trajectory(
-            observation=batch.observation,
+            observation=keep(batch.observation),
             action=action,
             extras=extras,
             reward=after.reward,
             terminated=after.terminated,
             truncated=after.truncated,
             first=batch.first,
-            final_observation=after.final_observation if keep_final_observation else None,
+            final_observation=keep(after.final_observation) if keep_final_observation else None,
             episode_return=episode_return,
             episode_length=episode_length,
             info=after.info,
@@ -151,6 +159,29 @@ def rollout(
         return batch, transition
 
     return jax.lax.scan(one_step, batch, keys)
+
+
+def restart_finished(
+    key: jax.Array,
+    environment: Any,
+    params: Any,
+    batch: EnvironmentBatch,
+    axis_name: str | None = None,
+) -> EnvironmentBatch:
+    """Start the next episode in every environment whose episode the last step has ended.
+
+    In place of auto-reset where all episodes have one length: a reset after every rollout is
+    cheaper than one in every step. The environment has a method ``restart(key, state, params)``.
+    """
+    keys = per_environment_keys(key, batch.first.shape[0], axis_name)
+    with jax.named_scope("environment"):
+        state, first = jax.vmap(environment.restart, (0, 0, None))(keys, batch.state, params)
+    state, observation = jax.tree.map(
+        lambda new, old: jnp.where(_expand(batch.first, new), new, old),
+        (state, first.observation),
+        (batch.state, batch.observation),
+    )
+    return dataclasses.replace(batch, state=state, observation=observation)
 
 
 def _expand(flag: jax.Array, like: jax.Array) -> jax.Array:

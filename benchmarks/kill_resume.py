@@ -6,6 +6,9 @@
 at a random moment and every other one in the middle of writing a checkpoint. A run that ends before
 its kill is compared and begun anew. The final checkpoint must have the same bits in every leaf and
 ``metrics.jsonl`` the same bytes; no kill may leave a damaged checkpoint. Exit code 1 if not so.
+
+A command that trains in stages, each with checkpoints in a folder of its own below the work
+directory, names those folders: ``--stages=phase1,planner``.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 
 from ai_econ_jax import checkpoint
 
@@ -30,6 +34,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--scratch", help="folder for the runs; a temporary one by default")
+    parser.add_argument("--stages", default=".", help="folders with checkpoints, in order")
     parser.add_argument("command", nargs="+", help="after --, with {workdir} in it")
     arguments = parser.parse_args()
     if not any("{workdir}" in part for part in arguments.command):
@@ -37,38 +42,47 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.scratch, prefix="kill_resume-") as scratch:
         try:
             compare_with_killed(
-                arguments.command, arguments.kills, pathlib.Path(scratch), arguments.seed
+                arguments.command,
+                arguments.kills,
+                pathlib.Path(scratch),
+                arguments.seed,
+                arguments.stages.split(","),
             )
         except KillResumeError as error:
             sys.exit(f"FAILED: {error}")
 
 
 def compare_with_killed(
-    command: list[str], kills: int, scratch: pathlib.Path, seed: int = 0
+    command: list[str],
+    kills: int,
+    scratch: pathlib.Path,
+    seed: int = 0,
+    stages: Sequence[str] = (".",),
 ) -> None:
     """Runs the comparison; raises ``KillResumeError`` on the first difference."""
     rng = random.Random(seed)
     reference = scratch / "reference"
-    first_checkpoint, total = time_reference(command, reference)
+    first_checkpoint, total = time_reference(command, reference, stages)
     print(f"reference: {total:.1f} s, first checkpoint after {first_checkpoint:.1f} s", flush=True)
     done, attempt = 0, 0
     workdir = scratch / "killed-0"
     while done < kills:
         in_write = done % 2 == 1
         moment = rng.uniform(first_checkpoint / 2, total)
-        seconds = run_and_kill(command, workdir, moment, in_write)
+        seconds = run_and_kill(command, workdir, moment, in_write, stages)
         if seconds is None:
-            compare(reference, workdir)
+            compare(reference, workdir, stages)
             attempt += 1
             workdir = scratch / f"killed-{attempt}"
             continue
         done += 1
         print(
-            f"kill {done}/{kills} after {seconds:.2f} s, {describe(workdir, in_write)}", flush=True
+            f"kill {done}/{kills} after {seconds:.2f} s, {describe(workdir, in_write, stages)}",
+            flush=True,
         )
     finish(start(command, workdir), command)
-    leaves = compare(reference, workdir)
-    size = (reference / "metrics.jsonl").stat().st_size
+    leaves = compare(reference, workdir, stages)
+    size = sum((reference / stage / "metrics.jsonl").stat().st_size for stage in stages)
     print(
         f"OK: {kills} kills, {attempt + 1} runs compared, {leaves} leaves bit-identical, "
         f"metrics.jsonl identical ({size} bytes)"
@@ -86,13 +100,15 @@ def finish(process: subprocess.Popen, command: list[str]) -> None:
         raise KillResumeError(f"exit code {process.returncode} from {' '.join(command)}")
 
 
-def time_reference(command: list[str], workdir: pathlib.Path) -> tuple[float, float]:
+def time_reference(
+    command: list[str], workdir: pathlib.Path, stages: Sequence[str]
+) -> tuple[float, float]:
     """Runs the command undisturbed; returns seconds to its first checkpoint and to its end."""
     begun = time.monotonic()
     process = start(command, workdir)
     first = None
     while process.poll() is None:
-        if first is None and checkpoint.steps(workdir / "checkpoints"):
+        if first is None and checkpoint.steps(workdir / stages[0] / "checkpoints"):
             first = time.monotonic() - begun
         time.sleep(0.01)
     if process.returncode != 0:
@@ -103,7 +119,11 @@ def time_reference(command: list[str], workdir: pathlib.Path) -> tuple[float, fl
 
 
 def run_and_kill(
-    command: list[str], workdir: pathlib.Path, moment: float, in_write: bool
+    command: list[str],
+    workdir: pathlib.Path,
+    moment: float,
+    in_write: bool,
+    stages: Sequence[str],
 ) -> float | None:
     """Kills the command after ``moment`` seconds, or in the first checkpoint write after that.
 
@@ -114,7 +134,7 @@ def run_and_kill(
     process = start(command, workdir)
     while process.poll() is None:
         seconds = time.monotonic() - begun
-        if seconds >= moment and (not in_write or half_written(workdir)):
+        if seconds >= moment and (not in_write or half_written(workdir, stages)):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             return seconds
@@ -123,19 +143,28 @@ def run_and_kill(
     return None
 
 
-def half_written(workdir: pathlib.Path) -> list[pathlib.Path]:
-    return list((workdir / "checkpoints").glob(".half-*"))
+def half_written(workdir: pathlib.Path, stages: Sequence[str]) -> list[pathlib.Path]:
+    return [path for stage in stages for path in (workdir / stage / "checkpoints").glob(".half-*")]
 
 
-def describe(workdir: pathlib.Path, in_write: bool) -> str:
-    known = checkpoint.steps(workdir / "checkpoints")
+def describe(workdir: pathlib.Path, in_write: bool, stages: Sequence[str]) -> str:
+    known = [
+        f"{'' if stage == '.' else stage + ' '}{steps[-1]}"
+        for stage in stages
+        if (steps := checkpoint.steps(workdir / stage / "checkpoints"))
+    ]
     where = "in a checkpoint write" if in_write else "at a random moment"
-    left = f"{len(half_written(workdir))} half-written"
+    left = f"{len(half_written(workdir, stages))} half-written"
     return f"{where}: checkpoint {known[-1] if known else 'none'}, {left}"
 
 
-def compare(reference: pathlib.Path, workdir: pathlib.Path) -> int:
+def compare(reference: pathlib.Path, workdir: pathlib.Path, stages: Sequence[str]) -> int:
     """Returns how many leaves agree; raises ``KillResumeError`` if anything differs."""
+    return sum(compare_stage(reference / stage, workdir / stage) for stage in stages)
+
+
+def compare_stage(reference: pathlib.Path, workdir: pathlib.Path) -> int:
+    """``compare`` of one folder with checkpoints and metrics."""
     damaged = list((workdir / "checkpoints").glob("broken-*"))
     if damaged:
         raise KillResumeError(f"a kill left a damaged checkpoint: {damaged[0]}")

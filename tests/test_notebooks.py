@@ -9,8 +9,23 @@ import pytest
 NOTEBOOKS = sorted((pathlib.Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
 
+# Compiles a program for each of three tax models: minutes.
+SLOW = {"ai_economist_gtb"}
+
+
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
 def notebook(request):
+    return nbformat.read(request.param, as_version=4)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem in SLOW else [])
+        for path in NOTEBOOKS
+    ],
+    ids=lambda path: path.stem,
+)
+def notebook_to_run(request):
     return nbformat.read(request.param, as_version=4)
 
 
@@ -19,11 +34,12 @@ def images_of(notebook):
     return [output for output in outputs if "image/png" in output.get("data", {})]
 
 
-def test_notebook_runs_and_shows_its_figures(notebook, tmp_path, monkeypatch):
+def test_notebook_runs_and_shows_its_figures(notebook_to_run, tmp_path, monkeypatch):
+    notebook = notebook_to_run
     monkeypatch.setenv("AI_ECON_NOTEBOOK_SMOKE", "1")
     monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws inline
     resources = {"metadata": {"path": str(tmp_path)}}
-    client = nbclient.NotebookClient(notebook, timeout=600, resources=resources)
+    client = nbclient.NotebookClient(notebook, timeout=1200, resources=resources)
     client.execute()
     assert len(images_of(notebook)) >= 4
 

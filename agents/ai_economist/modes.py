@@ -5,13 +5,15 @@ Each takes the config and an opened work directory, or None to write nothing.
 
 from __future__ import annotations
 
+import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from ai_econ_jax.agents.ai_economist import figures, report, training
+from ai_econ_jax.agents.ai_economist import figures, report, shortcuts, training
 from ai_econ_jax.agents.ai_economist.compare import compare
 from ai_econ_jax.agents.ai_economist.evaluation import Play, evaluate, regret, span_of_gain
 from ai_econ_jax.agents.ai_economist.exact import exact_comparison
@@ -21,6 +23,7 @@ from ai_econ_jax.agents.ai_economist.experiment import (
     build_economy,
     schedule_of,
 )
+from ai_econ_jax.agents.ai_economist.tables import WELFARE_TITLES
 from ai_econ_jax.agents.ai_economist.training import Trained
 from ai_econ_jax.envs.economy import brackets
 from ai_econ_jax.envs.one_step_economy import EconomyParams, bracket_optimum, equilibrium
@@ -29,8 +32,35 @@ from ai_econ_jax.statistics import mean_interval
 from ai_econ_jax.workdir import Workdir, write_summary
 
 Summary = dict[str, Any]
+Run = Callable[[ExperimentConfig, Workdir | None], Summary]
 
 _MAX_WORKERS_SHOWN = 20
+
+
+def plan(
+    config: ExperimentConfig, mode: str, restored: pathlib.Path | None
+) -> tuple[ExperimentConfig, Run]:
+    """The config with short flags applied, and what to run, both checked.
+
+    Args:
+      config: As ``--config.…`` and ``--preset`` made it.
+      mode: train, compare, optimum or eval.
+      restored: With mode eval, the work directory of a training run.
+
+    Raises:
+      ValueError: Flags that contradict each other, or see ``check``.
+      FileNotFoundError: No such file or run.
+    """
+    if (mode == "eval") != (restored is not None):
+        raise ValueError("--restore is required by --mode=eval and read by no other mode")
+    runs: dict[str, Run] = {"train": run_train, "compare": run_compare, "optimum": run_optimum}
+    if restored is None:
+        config, run = shortcuts.apply(config), runs[mode]
+    else:
+        trained_config, config = shortcuts.apply_to_restored(training.read_config(restored), config)
+        run = functools.partial(run_eval, trained_config=trained_config, restored=restored)
+    check(config, mode)
+    return config, run
 
 
 def check(config: ExperimentConfig, mode: str) -> None:
@@ -65,7 +95,7 @@ def run_optimum(config: ExperimentConfig, workdir: Workdir | None) -> Summary:
     print(report.report(comparison, "exact"))
     print("\nOptimal rates, lowest bracket first (of rates without effect, the lowest stands)")
     for name, rates in comparison.optimum.rates.items():
-        print(f"  {report.WELFARE_TITLES[name]:20}", " ".join(f"{rate:.2f}" for rate in rates))
+        print(f"  {WELFARE_TITLES[name]:20}", " ".join(f"{rate:.2f}" for rate in rates))
     if workdir is not None:
         report.write_tables(comparison, workdir, "exact")
         figures.write_figures(comparison, workdir)
@@ -126,7 +156,7 @@ def _judge(config: ExperimentConfig, trained: Trained, played: Play) -> Summary:
         mean, exact = summary[f"welfare/{key}"], summary[f"exact_welfare/{key}"]
         half_width = summary[f"welfare/{name}/{config.tax}/ci95"]
         spread = "" if np.isnan(half_width) else f" ± {half_width:.2f}"
-        title = report.WELFARE_TITLES[name]
+        title = WELFARE_TITLES[name]
         print(f"{title:20} {f'{mean:.2f}{spread}':>18} {exact:14.2f}")
     print(f"\nrates, mean over seeds: {' '.join(f'{rate:.2f}' for rate in summary['rates'])}")
     loss, worst = summary["regret/mean"], summary["regret/max"]

@@ -5,16 +5,22 @@ Axes: S seeds, W welfare functions, B brackets.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from ai_econ_jax.agents.ai_economist.compare import Comparison
 from ai_econ_jax.agents.ai_economist.experiment import WELFARE_NAMES
-from ai_econ_jax.statistics import Interval, mean_interval
+from ai_econ_jax.agents.ai_economist.tables import (
+    WELFARE_TITLES,
+    csv_text,
+    interval_cells,
+    markdown,
+    number,
+    share,
+)
+from ai_econ_jax.statistics import mean_interval
 from ai_econ_jax.workdir import Workdir, write_bytes
 
 OPTIMUM = "optimum"
@@ -30,15 +36,7 @@ TAX_MODEL_TITLES = {
     "fixed": "given rates",
     OPTIMUM: "exact optimum",
 }
-WELFARE_TITLES = {
-    "utilitarian": "utilitarian",
-    "inverse_income_utility": "inv.-income utility",
-    "inverse_income_coin": "inv.-income coin",
-    "equality_times_productivity": "equality × prod.",
-    "rawlsian": "Rawlsian",
-    "productivity": "productivity",
-}
-
+_HEADER = ("tax model", *(WELFARE_TITLES[name] for name in WELFARE_NAMES))
 _NONE = "–"
 
 
@@ -68,15 +66,15 @@ def report(comparison: Comparison, workers: str) -> str:
 def welfare_table(comparison: Comparison) -> list[str]:
     """Lines of the table of welfare; the best row below the optimum is bold in each column."""
     cells = {
-        name: _interval_cells(mean_interval(model.welfare))
+        name: interval_cells(mean_interval(model.welfare))
         for name, model in comparison.models.items()
     }
     best = np.argmax([model.welfare.mean(0) for model in comparison.models.values()], axis=0)
     for column, row in enumerate(best):
         cell = list(cells.values())[row]
         cell[column] = f"**{cell[column]}**"
-    cells[OPTIMUM] = [_number(comparison.optimum.welfare[w]) for w in WELFARE_NAMES]
-    return _table("tax model", {TAX_MODEL_TITLES[name]: row for name, row in cells.items()})
+    cells[OPTIMUM] = [number(comparison.optimum.welfare[w]) for w in WELFARE_NAMES]
+    return markdown(_HEADER, {TAX_MODEL_TITLES[name]: row for name, row in cells.items()})
 
 
 def gain_table(comparison: Comparison) -> list[str]:
@@ -89,11 +87,11 @@ def gain_table(comparison: Comparison) -> list[str]:
     for title, gain in gains.items():
         single = gain.shape[0] == 1
         rows[title] = [
-            _NONE if np.isnan(median) else _share(median) + ("" if single else f" ({_share(low)})")
+            _NONE if np.isnan(median) else share(median) + ("" if single else f" ({share(low)})")
             for median, low in zip(np.median(gain, axis=0), gain.min(0), strict=True)
         ]
-    rows["optimum − free"] = [_number(_span(comparison, w)) for w in WELFARE_NAMES]
-    return _table("tax model", rows)
+    rows["optimum − free"] = [number(_span(comparison, w)) for w in WELFARE_NAMES]
+    return markdown(_HEADER, rows)
 
 
 def summary(comparison: Comparison) -> dict[str, float]:
@@ -141,8 +139,8 @@ def write_tables(comparison: Comparison, workdir: Workdir, workers: str) -> None
         return
     for name, text in (
         ("table.md", report(comparison, workers) + "\n"),
-        ("table.csv", _csv(_welfare_rows(comparison))),
-        ("schedules.csv", _csv(_schedule_rows(comparison))),
+        ("table.csv", csv_text(_welfare_rows(comparison))),
+        ("schedules.csv", csv_text(_schedule_rows(comparison))),
     ):
         write_bytes(workdir.path / name, text.encode())
 
@@ -212,48 +210,6 @@ def _schedules(comparison: Comparison) -> Iterator[tuple[str, str, int | str, np
                 yield name, goal, seed, rates
     for goal in WELFARE_NAMES:
         yield OPTIMUM, goal, "", comparison.optimum.rates[goal]
-
-
-def _csv(rows: Iterator[Mapping[str, Any]]) -> str:
-    """CSV text with the first row's names as header; NaN becomes an empty cell."""
-    buffer = io.StringIO()
-    first = next(rows)
-    writer = csv.DictWriter(buffer, list(first), lineterminator="\n")
-    writer.writeheader()
-    for row in (first, *rows):
-        writer.writerow({k: "" if v != v else v for k, v in row.items()})
-    return buffer.getvalue()
-
-
-def _table(corner: str, rows: Mapping[str, Sequence[str]]) -> list[str]:
-    """A Markdown table with columns of even width, numbers to the right."""
-    header = [corner, *(WELFARE_TITLES[name] for name in WELFARE_NAMES)]
-    lines = [header, *([title, *cells] for title, cells in rows.items())]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return [
-        "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |"
-        for line in (lines[0], rule, *lines[1:])
-    ]
-
-
-def _interval_cells(interval: Interval) -> list[str]:
-    return [
-        _number(mean) + ("" if np.isnan(half_width) else f" ± {half_width:.2f}")
-        for mean, half_width in zip(*interval, strict=True)
-    ]
-
-
-def _number(value: float) -> str:
-    return _fixed(value, 2)
-
-
-def _share(value: float) -> str:
-    return _fixed(value, 3)
-
-
-def _fixed(value: float, digits: int) -> str:
-    return f"{round(float(value), digits) + 0.0:.{digits}f}"  # + 0.0: no minus before zero
 
 
 def _span(comparison: Comparison, goal: str) -> float:

@@ -9,16 +9,16 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
-from ai_econ_jax import checkpoint, loop
+from ai_econ_jax import checkpoint
 from ai_econ_jax import config as config_lib
+from ai_econ_jax.agents.ai_economist import stage
 from ai_econ_jax.agents.ai_economist.experiment import (
     WELFARE_NAMES,
     ExperimentConfig,
@@ -26,6 +26,7 @@ from ai_econ_jax.agents.ai_economist.experiment import (
     schedule_of,
     seed_keys,
 )
+from ai_econ_jax.agents.ai_economist.stage import check_devices
 from ai_econ_jax.agents.ai_economist.two_level import TwoLevel, TwoLevelState
 from ai_econ_jax.envs.one_step_economy import EconomyParams
 from ai_econ_jax.envs.one_step_economy.environment import (
@@ -34,10 +35,6 @@ from ai_econ_jax.envs.one_step_economy.environment import (
     one_step_params,
 )
 from ai_econ_jax.workdir import Workdir, read_rows
-
-_AXIS = "devices"
-# Rows of metrics in one segment of the training loop, at most.
-_ROWS_PER_SEGMENT = 25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,21 +88,21 @@ def learn(
     Returns:
       The final states, on the host, and the rows of metrics, with those from before a restart.
     """
-    rows: list[dict[str, Any]] = []
-    segment = min(updates_per_segment, learner.num_updates)
-    longest = max(1, segment // _ROWS_PER_SEGMENT)
-    update, states = _over_devices(learner, states)
-    states = loop.train(
+    check_devices(learner.config.num_environments, jax.device_count())
+
+    def update(states: TwoLevelState, axis_name: str | None) -> Any:
+        return jax.vmap(functools.partial(learner.update, axis_name=axis_name))(states)
+
+    # An update plays whole episodes: no environment is in the state, which is the same everywhere.
+    return stage.learn(
         update,
         states,
+        PartitionSpec(),
         num_updates=learner.num_updates,
-        updates_per_segment=segment,
-        log_every=next(n for n in range(longest, 0, -1) if segment % n == 0),
+        updates_per_segment=updates_per_segment,
         workdir=workdir,
         progress_metric=progress_metric,
-        on_row=rows.append,
     )
-    return _fetch(states), rows if workdir is None else read_rows(workdir.metrics)
 
 
 def restore(directory: pathlib.Path, config: ExperimentConfig) -> Trained:
@@ -166,48 +163,3 @@ def _weights(named: Mapping[str, float]) -> jax.Array:
             f"welfare function {min(unknown)!r} is unknown; valid: {', '.join(WELFARE_NAMES)}"
         )
     return jnp.asarray([named.get(name, 0.0) for name in WELFARE_NAMES], jnp.float32)
-
-
-def _fetch(states: TwoLevelState) -> TwoLevelState:
-    """States as host arrays: several processes then go on with them each for itself."""
-    return _map_data(lambda data: data, states)
-
-
-def _map_data(move: Callable[[np.ndarray], Any], states: TwoLevelState) -> TwoLevelState:
-    """Applies ``move`` to every leaf as a host array, to typed keys as their data."""
-
-    def moved(leaf: Any) -> Any:
-        data = move(checkpoint.to_host(leaf))
-        return jax.random.wrap_key_data(data) if checkpoint.is_key(leaf) else data
-
-    return jax.tree.map(moved, states)
-
-
-def _over_devices(
-    learner: TwoLevel, states: TwoLevelState
-) -> tuple[Callable[[TwoLevelState], Any], TwoLevelState]:
-    """The update of all lanes, with environments shared out among the devices of all processes."""
-    num_devices = jax.device_count()
-    if num_devices == 1:
-        return jax.vmap(learner.update), states
-    num_environments = learner.config.num_environments
-    if num_environments % num_devices:
-        raise ValueError(
-            f"field learning.num_environments = {num_environments}: must be a multiple of the "
-            f"{num_devices} devices"
-        )
-    mesh = jax.make_mesh((num_devices,), (_AXIS,))
-    everywhere = PartitionSpec()
-    update = jax.shard_map(
-        jax.vmap(functools.partial(learner.update, axis_name=_AXIS)),
-        mesh=mesh,
-        in_specs=everywhere,
-        out_specs=everywhere,
-        check_vma=False,
-    )
-    sharding = NamedSharding(mesh, everywhere)
-
-    def put(data: np.ndarray) -> jax.Array:
-        return jax.make_array_from_callback(data.shape, sharding, lambda index: data[index])
-
-    return update, _map_data(put, states)

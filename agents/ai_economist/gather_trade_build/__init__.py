@@ -1,0 +1,1 @@
+"""The AI Economist in gather-trade-build: recurrent policies, two phases, all tax models."""
