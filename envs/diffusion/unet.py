@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ai_econ_jax import config as config_lib
+from ai_econ_jax.networks import convolve
 
 DOWN_BLOCKS = ("CrossAttnDownBlock2D", "DownBlock2D")
 UP_BLOCKS = ("CrossAttnUpBlock2D", "UpBlock2D")
@@ -94,7 +95,14 @@ def timestep_embedding(timestep: jax.Array, width: int) -> jax.Array:
 
 def _conv(width: int, name: str, kernel: int = 3, stride: int = 1) -> nn.Conv:
     pad = kernel // 2
-    return nn.Conv(width, (kernel, kernel), stride, ((pad, pad), (pad, pad)), name=name)
+    return nn.Conv(
+        width,
+        (kernel, kernel),
+        (stride, stride),
+        ((pad, pad), (pad, pad)),
+        conv_general_dilated=convolve,
+        name=name,
+    )
 
 
 class TimeEmbedding(nn.Module):
