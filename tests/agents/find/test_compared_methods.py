@@ -114,6 +114,7 @@ def test_one_ddpo_step_is_the_policy_gradient_of_all_denoising_steps():
     assert metrics["reward"] == pytest.approx(float(rewards.mean()), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "updates"),
     [
