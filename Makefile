@@ -12,6 +12,9 @@ CODE := ai_econ_jax agents envs launch benchmarks
 # A file's tests stay in one process: they share compiled functions and fixtures.
 TEST_PROCESSES ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile
+# Most of the time of a fast test is compilation of a program that runs for milliseconds. Slow tests and
+# everything that is measured are compiled as always.
+QUICK_COMPILATION := --xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false
 RESULTS := runs/results
 
 .PHONY: help setup demo test test-all lint format bench results clean
@@ -53,7 +56,7 @@ format: setup
 	$(BIN)/python -m ruff format $(CODE) tests
 
 test: lint
-	$(PYTEST) -m 'not slow'
+	XLA_FLAGS='$(QUICK_COMPILATION)' $(PYTEST) -m 'not slow'
 
 test-all: lint
 	$(PYTEST) --hypothesis-profile=search
