@@ -6,6 +6,7 @@ Axes: R seeds, N images of an evaluation.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,7 +27,7 @@ from ai_econ_jax.agents.find.search import BestOfN, Cem, Reno
 from ai_econ_jax.agents.find.setting import Setting
 from ai_econ_jax.envs.diffusion.denoising_mdp import DenoisingEnvironment
 from ai_econ_jax.envs.diffusion.metrics import pixel_diversity
-from ai_econ_jax.envs.diffusion.noise_mdp import DiffusionParams, NoiseEnvironment
+from ai_econ_jax.envs.diffusion.noise_mdp import DiffusionParams, NoiseEnvironment, Task
 from ai_econ_jax.workdir import Workdir, read_rows
 
 _MOST_UPDATES_PER_SEGMENT = 20
@@ -171,28 +172,11 @@ def evaluate(
     before and after can be compared one by one. Without a learner: the frozen model's own.
     """
     environment = NoiseEnvironment(setting.model, setting.sampler, setting.reward)
-    basis = PixelBasis(setting.model.latent_shape)
-
-    def draw(state: Any, key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        noise_key, sampler_key = jax.random.split(key)
-        noise_keys = jax.random.split(noise_key, config.eval_images)
-        if learner is None or config.method in TRAINS_WEIGHTS:
-            _, z = noise_policy.sample(noise_policy.standard(basis), basis, noise_keys)
-        else:
-            z = learner.sample(state, noise_keys)
-        trained = learner is not None and config.method in TRAINS_WEIGHTS
-        weights = state.weights if trained else setting.weights
-        images, rewards = environment.play(
-            jax.random.split(sampler_key, config.eval_images),
-            z,
-            DiffusionParams(weights, setting.task),
-        )
-        return images, rewards, jnp.mean(jnp.square(z))
-
-    # One seed after the other: an evaluation may be large.
-    images, rewards, norms = jax.tree.map(
-        np.asarray, jax.jit(lambda inputs: jax.lax.map(lambda x: draw(*x), inputs))((state, keys))
+    kind = None if learner is None else config.method
+    drawn = _draw(
+        environment, learner, kind, config.eval_images, setting.weights, setting.task, state, keys
     )
+    images, rewards, norms = jax.tree.map(np.asarray, drawn)
     judge, reference = setting.judge, setting.reference
     return Evaluation(
         images=images,
@@ -204,3 +188,35 @@ def evaluate(
         diversity=np.array([pixel_diversity(some) for some in images]),
         norm_ratio=norms,
     )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _draw(
+    environment: NoiseEnvironment,
+    learner: Any,
+    kind: str | None,
+    count: int,
+    weights: Any,
+    task: Task,
+    states: Any,
+    keys: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Images [R, N, ...], rewards [R, N] and `|z|^2 / D` [R] of each seed's distribution."""
+    basis = PixelBasis(environment.model.latent_shape)
+
+    def draw(inputs: tuple[Any, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        state, key = inputs
+        noise_key, sampler_key = jax.random.split(key)
+        noise_keys = jax.random.split(noise_key, count)
+        if kind is None or kind in TRAINS_WEIGHTS:
+            _, z = noise_policy.sample(noise_policy.standard(basis), basis, noise_keys)
+        else:
+            z = learner.sample(state, noise_keys)
+        own = state.weights if kind in TRAINS_WEIGHTS else weights
+        images, rewards = environment.play(
+            jax.random.split(sampler_key, count), z, DiffusionParams(own, task)
+        )
+        return images, rewards, jnp.mean(jnp.square(z))
+
+    # One seed after the other: an evaluation may be large.
+    return jax.lax.map(draw, (states, keys))
