@@ -19,6 +19,8 @@ from ai_econ_jax import config as config_lib
 SYSTEMS = {
     "ai_economist": "workers earn and trade in a small world, a planner learns the taxes",
     "stepmix": "safe exploration: never worse than a baseline, in any episode",
+    "find": "the initial noise of a frozen diffusion model learns what to draw",
+    "train_diffusion": "trains the small diffusion models that find leaves frozen",
     "replay": "a recorded episode as a page that plays it, and as figures",
 }
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import resource
 from typing import TypeVar
 
 import jax
@@ -50,6 +51,14 @@ def initialize_distributed(
 def virtual_cpu_devices(count: int) -> None:
     """Makes the CPU look like ``count`` devices; call it before anything touches a device."""
     jax.config.update("jax_num_cpu_devices", count)
+
+
+def peak_bytes() -> int:
+    """Most memory in use so far: of the first device, or of the process where that is a CPU."""
+    statistics = jax.local_devices()[0].memory_stats()
+    if statistics is not None:
+        return int(statistics["peak_bytes_in_use"])
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def enable_compilation_cache() -> pathlib.Path:

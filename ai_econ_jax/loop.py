@@ -32,9 +32,10 @@ class NonFiniteError(FloatingPointError):
 
 
 def train(
-    update: Callable[[State], tuple[State, Metrics]],
+    update: Callable[..., tuple[State, Metrics]],
     state: State,
     *,
+    constants: tuple[Any, ...] = (),
     num_updates: int,
     updates_per_segment: int,
     workdir: Workdir | None = None,
@@ -47,10 +48,13 @@ def train(
     """Runs ``update`` until it has been applied ``num_updates`` times, resuming if it can.
 
     Args:
-        update: Pure; returns the next state and a flat dictionary of metrics, each a scalar or,
-            when the learner is vmapped over seeds, f[S]. Called under ``jit`` and ``lax.scan``.
+        update: Pure, ``update(state, *constants)``; returns the next state and a flat dictionary
+            of metrics, each a scalar or, when the learner is vmapped over seeds, f[S]. Called under
+            ``jit`` and ``lax.scan``. An equal one that was trained before is not compiled again.
         state: The state to begin with, any pytree of arrays; also the template of a checkpoint.
             It is copied, so the caller's stays usable.
+        constants: What ``update`` reads and never changes, such as the weights of a frozen model:
+            pytrees of arrays, in no checkpoint.
         num_updates: Total over all starts of the run.
         updates_per_segment: Compiled together; the host looks in between segments.
         workdir: Where to write and to resume from; None keeps everything in memory.
@@ -86,7 +90,7 @@ def train(
         while done < num_updates:
             started = time.perf_counter()
             length = min(updates_per_segment, num_updates - done)
-            state, report = run_segment(state, length)
+            state, report = run_segment(state, length, *constants)
             report = jax.tree.map(checkpoint.to_host, report)
             computed = time.perf_counter()
             _guard(report, state, done, length, workdir)
@@ -140,12 +144,16 @@ def _own(leaf: Any) -> jax.Array:
     return jnp.copy(leaf) if checkpoint.is_key(leaf) else jnp.array(leaf, dtype=leaf.dtype)
 
 
+@functools.lru_cache(maxsize=16)
 def _compiled_segment(update: Callable, log_every: int) -> Callable:
-    """Returns ``segment(state, length) -> (state, report)``, compiled once per length."""
+    """Returns ``segment(state, length, *constants) -> (state, report)``, compiled per length."""
 
     @functools.partial(jax.jit, static_argnums=1, donate_argnums=0)
-    def segment(state, length):
-        state, metrics = jax.lax.scan(lambda carry, _: update(carry), state, length=length)
+    def segment(state, length, *constants):
+        def step(carry, _):
+            return update(carry, *constants)
+
+        state, metrics = jax.lax.scan(step, state, length=length)
         _check_metrics(metrics)
         report = {
             "means": {name: _interval_means(m, log_every) for name, m in metrics.items()},

@@ -9,13 +9,13 @@ from __future__ import annotations
 import jax
 import optax
 
-SCHEDULES = ("constant", "linear")
+SCHEDULES = ("constant", "linear", "cosine")
 
 
 def learning_rate_schedule(
     kind: str, peak: jax.Array | float, total_steps: int
 ) -> optax.ScalarOrSchedule:
-    """Learning rate over optimiser steps: ``constant``, or ``linear`` from ``peak`` to 0.
+    """Learning rate over steps: ``constant``, or to 0 on a line or along half a ``cosine``.
 
     Raises:
       ValueError: unknown ``kind``.
@@ -24,6 +24,8 @@ def learning_rate_schedule(
         return peak
     if kind == "linear":
         return optax.linear_schedule(peak, 0.0, total_steps)
+    if kind == "cosine":
+        return optax.cosine_decay_schedule(peak, total_steps)  # type: ignore[arg-type]
     raise ValueError(f"field schedule = {kind!r}: must be one of {', '.join(SCHEDULES)}")
 
 

@@ -17,7 +17,12 @@ COMMAND_TABLE = f"{PACKAGE}/cli.py"  # the one file of the core that may name a 
 MAY_PRINT = {COMMAND_TABLE, f"{PACKAGE}/progress.py"}  # errors, and progress without a bar
 MOST_LINES, MOST_LINES_OF_A_LAUNCHER = 450, 100
 # Imported under another name than the one they are installed by.
-DISTRIBUTION = {"absl": "absl-py", "orbax": "orbax-checkpoint", "PIL": "pillow"}
+DISTRIBUTION = {
+    "absl": "absl-py",
+    "orbax": "orbax-checkpoint",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+}
 
 
 def _files():
@@ -147,5 +152,7 @@ def test_what_is_imported_is_what_is_required():
     tops -= {PACKAGE, *sys.stdlib_module_names}
     imported = {plain(DISTRIBUTION.get(top, top)) for top in tops}
     extras = project["optional-dependencies"]
-    optional = set().union(*(names(extras[extra]) for extra in ("bench", "gym", "pettingzoo")))
+    optional = set().union(
+        *(names(extras[extra]) for extra in ("bench", "diffusion", "gym", "pettingzoo"))
+    )
     assert imported - optional == names(project["dependencies"])

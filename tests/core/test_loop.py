@@ -5,6 +5,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+from typing import ClassVar
 
 import chex
 import jax
@@ -134,6 +135,27 @@ def test_one_compile_for_full_segments_and_one_for_the_rest(num_updates, lengths
         updates_per_segment=4,
     )
     assert len(traces) == lengths * once
+
+
+@dataclasses.dataclass(frozen=True)
+class Drift:
+    """An update that is equal to another one; constants come from outside."""
+
+    traces: ClassVar[list[None]] = []
+
+    def __call__(self, state, rate):
+        self.traces.append(None)
+        return state + rate, {"loss": state.mean()}
+
+
+def test_constants_reach_the_update_and_an_equal_update_is_compiled_once():
+    for rate in (0.5, 2.0):
+        options = {"num_updates": 3, "updates_per_segment": 3, "constants": (jnp.float32(rate),)}
+        end = loop.train(Drift(), jnp.zeros(2), **options)
+        np.testing.assert_allclose(end, 3 * rate)
+        if rate == 0.5:
+            first = len(Drift.traces)
+    assert len(Drift.traces) == first
 
 
 def traces_per_compile(counted, traces):

@@ -71,3 +71,15 @@ def test_actor_critic_takes_any_batch_shape(actor_critic, batch):
     assert logits.shape == (*batch, 3) and value.shape == batch
     alone = network.apply(variables, observation, method="value")
     np.testing.assert_allclose(alone, value, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("stride", "size", "pad"), [(1, 3, 1), (2, 3, 1), (1, 1, 0)])
+def test_convolve_is_the_convolution_of_jax(stride, size, pad):
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal((2, 6, 8, 3)).astype(np.float32)
+    kernel = generator.standard_normal((size, size, 3, 5)).astype(np.float32)
+    strides, padding = (stride, stride), ((pad, pad), (pad, pad))
+    layout = ("NHWC", "HWIO", "NHWC")
+    expected = jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
+    found = networks.convolve(jnp.asarray(x), jnp.asarray(kernel), strides, padding)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

@@ -15,13 +15,19 @@ def test_linear_schedule_falls_from_the_peak_to_zero_and_stays_there():
     )
 
 
+def test_cosine_schedule_falls_along_half_a_wave():
+    rate = optimizers.learning_rate_schedule("cosine", 0.8, 4)
+    expected = 0.4 * (1 + np.cos(np.pi * np.minimum(np.arange(6) / 4, 1)))
+    np.testing.assert_allclose([rate(step) for step in range(6)], expected, atol=1e-7)
+
+
 def test_constant_schedule_is_the_peak():
     assert optimizers.learning_rate_schedule("constant", 0.8, 4) == 0.8
 
 
 def test_unknown_schedule_names_field_value_and_choices():
-    with pytest.raises(ValueError, match="schedule = 'cosine': must be one of constant, linear"):
-        optimizers.learning_rate_schedule("cosine", 0.8, 4)
+    with pytest.raises(ValueError, match="schedule = 'step': must be one of constant, linear, cos"):
+        optimizers.learning_rate_schedule("step", 0.8, 4)
 
 
 def test_adam_clips_the_global_norm_over_all_leaves():

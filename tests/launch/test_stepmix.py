@@ -310,7 +310,10 @@ def write(folder, drop=(), **changes):
         ({"baseline": [[0.5, 0.4], [1, 0]]}, ["baseline sums to 0.9 at 0"]),
         ({"H": 0}, ["H is 0"]),
         ({"H": 4}, ["H is 4 by the file, 3 was asked for"]),
-        ({"R": [[{}, 1], [0, 0]]}, ["field R cannot be read", "it holds pickled objects, which are refused"]),
+        (
+            {"R": [[{}, 1], [0, 0]]},
+            ["field R cannot be read", "it holds pickled objects, which are refused"],
+        ),
         ({"Q": [1]}, ["key 'Q' is unknown; valid: P, R, mu"]),
         ({"drop": ["P"]}, ["P is missing"]),
         ({"drop": ["R"]}, ["R is missing"]),

@@ -1,0 +1,1 @@
+"""Training the small diffusion models that FIND leaves frozen."""

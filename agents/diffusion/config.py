@@ -1,0 +1,82 @@
+"""Configuration of training, and the models that can be trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from ai_econ_jax import config as config_lib
+from ai_econ_jax.envs.diffusion.image_data import ImageData, load_digits8
+from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
+from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
+from ai_econ_jax.envs.diffusion.unet import UNetConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A model and the data that it learns."""
+
+    model: PixelModel
+    load: Callable[[], ImageData]
+
+
+RECIPES = {
+    "digits8": Recipe(
+        PixelModel(
+            UNetConfig(
+                sample_size=8,
+                in_channels=1,
+                out_channels=1,
+                down_block_types=("DownBlock2D", "DownBlock2D"),
+                mid_block_type="UNetMidBlock2D",
+                up_block_types=("UpBlock2D", "UpBlock2D"),
+                block_out_channels=(16, 32),
+                layers_per_block=1,
+                norm_num_groups=8,
+            ),
+            ScheduleConfig(clip_sample=True),
+        ),
+        load_digits8,
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How a model and its two classifiers are trained."""
+
+    model: str = "digits8"
+    steps: int = 3000  # of the denoiser
+    batch_size: int = 64
+    learning_rate: float = 1e-3  # at the start; falls to 0 along a cosine
+    weight_decay: float = 0.01
+    ema_decay: float = 0.998  # of the weights that are kept
+    classifier_steps: int = 1000
+    steps_per_segment: int = 200  # compiled together; between two, the host may save
+    log_every: int = 50  # steps averaged into one row; must divide steps_per_segment
+    seed: int = 0
+
+    def validate(self) -> None:
+        """Check names and ranges."""
+        config_lib.check_one_of("model", self.model, tuple(RECIPES))
+        for name in ("steps", "batch_size", "classifier_steps", "steps_per_segment"):
+            config_lib.check_range(name, getattr(self, name), 1, 100_000_000)
+        config_lib.check(
+            self.log_every >= 1 and self.steps_per_segment % self.log_every == 0,
+            "log_every",
+            self.log_every,
+            f"must divide steps_per_segment, {self.steps_per_segment}",
+        )
+        config_lib.check_positive("learning_rate", self.learning_rate)
+        config_lib.check_range("weight_decay", self.weight_decay, 0.0)
+        config_lib.check_range("ema_decay", self.ema_decay, 0.0, 1.0, exclude_high=True)
+        config_lib.check_range("seed", self.seed, 0, 2**31 - 1)
+
+
+PRESETS = {
+    "digits8": TrainConfig(),
+    # Seconds, for tests: a model that draws noise.
+    "smoke": TrainConfig(
+        steps=4, batch_size=8, classifier_steps=4, steps_per_segment=2, log_every=1
+    ),
+}

@@ -1,0 +1,114 @@
+"""A training run: the denoiser, resumable; then its two classifiers; then the model's folder."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ai_econ_jax import loop, optimizers
+from ai_econ_jax.agents.diffusion.config import RECIPES, TrainConfig
+from ai_econ_jax.agents.diffusion.denoiser import DenoiserTraining
+from ai_econ_jax.envs.diffusion import classifier, pixel_model, sampler
+from ai_econ_jax.envs.diffusion.classifier import Classifier, log_probs
+from ai_econ_jax.envs.diffusion.image_data import ImageData
+from ai_econ_jax.envs.diffusion.metrics import FrechetReference
+from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
+from ai_econ_jax.workdir import Workdir
+
+_CLASSIFIER_BATCH, _CLASSIFIER_RATE = 64, 3e-3
+_BLUR = 0.2  # standard deviation of noise on a classifier's images, in units of their range / 2
+_SAMPLES = 512  # drawn to judge the model
+_SAMPLER = SamplerConfig(num_steps=20)
+
+
+def train(config: TrainConfig, workdir: Workdir) -> dict[str, float]:
+    """Trains a model and leaves its folder, ``model``, in the work directory.
+
+    Returns:
+      Figures: the classifiers' accuracies on images that they have not seen, and the Fréchet
+      distance of the model's images, and of real ones that it has not seen, to the real images.
+    """
+    recipe = RECIPES[config.model]
+    data = recipe.load()
+    learner = DenoiserTraining(recipe.model, config)
+    keys = jax.random.split(jax.random.key(config.seed), 4)
+    state = loop.train(
+        learner,
+        learner.init(keys[0]),
+        constants=(jnp.asarray(data.part("generator").images),),
+        num_updates=config.steps,
+        updates_per_segment=config.steps_per_segment,
+        log_every=config.log_every,
+        keep_checkpoints=1,
+        workdir=workdir,
+        progress_metric="loss",
+    )
+    folder = workdir.path / "model"
+    figures: dict[str, float] = {}
+    if workdir.writes:
+        pixel_model.save_folder(folder, recipe.model, state.average, jnp.float16)
+        for key, part in zip(keys[1:3], ("reward", "judge"), strict=True):
+            params = train_classifier(key, data.part(part), config.classifier_steps)
+            classifier.save(folder / part, params)
+            others = [data.part(name) for name in ("generator", "reward", "judge") if name != part]
+            figures[f"{part}_accuracy"] = accuracy(params, others)
+    # What is judged is what was written, in half precision.
+    model, kept = pixel_model.load_folder(folder)
+    z = jax.random.normal(keys[3], (_SAMPLES, *model.latent_shape))
+
+    @jax.jit
+    def draw(z: jax.Array) -> jax.Array:
+        condition = jnp.zeros((_SAMPLES, 0))
+        denoise = functools.partial(model.denoise, kept, condition)
+        unused = jax.random.split(keys[3], _SAMPLES)
+        return model.decode(kept, sampler.sample(denoise, model.schedule, _SAMPLER, z, unused))
+
+    reference = FrechetReference.of(data.part("generator").images)
+    unseen = np.concatenate([data.part(name).images for name in ("reward", "judge")])
+    figures["frechet"] = reference.distance(np.asarray(draw(z)))
+    figures["frechet_of_unseen_images"] = reference.distance(unseen)
+    return figures
+
+
+def train_classifier(key: jax.Array, data: ImageData, steps: int) -> Any:
+    """Parameters of a classifier of a set of images."""
+    network = Classifier(len(data.label_names))
+    images, labels = jnp.asarray(data.images), jnp.asarray(data.labels)
+    rate = optimizers.learning_rate_schedule("cosine", _CLASSIFIER_RATE, steps)
+    optimizer = optax.adamw(rate, weight_decay=0.01)
+
+    def one_step(carry: tuple[Any, Any], key: jax.Array):
+        params, state = carry
+        row_key, noise_key = jax.random.split(key)
+        rows = jax.random.randint(row_key, (_CLASSIFIER_BATCH,), 0, len(images))
+        noisy = images[rows] + _BLUR * jax.random.normal(noise_key, images[rows].shape)
+
+        def loss(params: Any) -> jax.Array:
+            chosen = jnp.take_along_axis(log_probs(params, noisy), labels[rows][:, None], axis=1)
+            return -chosen.mean()
+
+        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+        return (optax.apply_updates(params, updates), state), None
+
+    @jax.jit
+    def run(key: jax.Array) -> Any:
+        init_key, steps_key = jax.random.split(key)
+        params = network.init(init_key, images[:1])["params"]
+        start = (params, optimizer.init(params))
+        return jax.lax.scan(one_step, start, jax.random.split(steps_key, steps))[0][0]
+
+    return run(key)
+
+
+def accuracy(params: Any, parts: list[ImageData]) -> float:
+    """Share of images that a classifier names rightly."""
+    right = [
+        np.asarray(log_probs(params, jnp.asarray(part.images))).argmax(1) == part.labels
+        for part in parts
+    ]
+    return float(np.concatenate(right).mean())

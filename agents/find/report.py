@@ -1,0 +1,176 @@
+"""What a run says in words, numbers and files. Axes: R seeds, N images of an evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import jax
+import numpy as np
+
+from ai_econ_jax.agents.find.experiment import Evaluation, Outcome
+from ai_econ_jax.agents.find.experiment_config import METHODS, ExperimentConfig
+from ai_econ_jax.agents.find.setting import Setting
+from ai_econ_jax.envs.diffusion import weights as weights_lib
+from ai_econ_jax.workdir import Workdir, write_summary
+
+_LEARNS_NOISE = ("find", "cem")  # whose distribution of the noise is worth keeping
+_USUAL_NORM = (0.9, 1.5)
+_COLUMNS = ("", "reward", "success", "Fréchet", "diversity", "E|z|²/D")
+
+
+def methods() -> str:
+    """All names of methods, a line each."""
+    width = max(map(len, METHODS))
+    return "\n".join(f"{name:{width}}  {about}" for name, about in METHODS.items())
+
+
+def opening(config: ExperimentConfig, setting: Setting) -> str:
+    """What is known before anything runs."""
+    dimensions = int(np.prod(setting.model.latent_shape))
+    asked = f"{config.prompt!r}" if setting.judge is not None else "a linear reward"
+    lines = [
+        f"{setting.name}, {asked}: D = {dimensions}, {setting.sampler.num_steps} steps, "
+        f"eta {setting.sampler.eta:g}",
+        f"{config.method}: {config.settings.images} images in batches of "
+        f"{config.settings.batch_size}, seeds {config.seed} to "
+        f"{config.seed + config.num_seeds - 1}",
+    ]
+    if config.method == "find" and config.find.stale_reward:
+        lines.append(
+            "official_code: the released code pairs the reward of the oldest rollout in its buffer "
+            "with the noise of the newest; the two have nothing to do with each other, so no gain "
+            "is to be expected. The preset paper differs in that alone"
+        )
+    return "\n".join(lines)
+
+
+def summary(config: ExperimentConfig, setting: Setting, outcome: Outcome) -> dict[str, Any]:
+    """The flat dictionary for ``summary.json``: means over seeds, and lists of them."""
+    figures: dict[str, Any] = {
+        "model": setting.name,
+        "prompt": config.prompt if setting.judge is not None else None,
+        "method": config.method,
+        "seeds": list(range(config.seed, config.seed + config.num_seeds)),
+        "eta": setting.sampler.eta,
+        "eval_images": config.eval_images,
+    }
+    own: dict[str, Any] = {}
+    for when, evaluation in (("before", outcome.before), ("after", outcome.after)):
+        for name, values in _by_seed(evaluation).items():
+            own[f"{name}_{when}"] = None if values is None else values.mean()
+            own[f"{name}_{when}_by_seed"] = None if values is None else values
+    own["drift"] = own.pop("norm_ratio_after")
+    own |= {
+        "images": outcome.method.images,
+        "forward_equivalents": outcome.method.forward_equivalents,
+        "seconds": outcome.seconds,
+        "peak_bytes": outcome.peak_bytes,
+    }
+    best = getattr(outcome.state, "best_reward", None)
+    if best is not None:
+        own["best_reward"] = np.asarray(best).mean()
+    return figures | {f"{config.method}/{name}": value for name, value in own.items()}
+
+
+def table(config: ExperimentConfig, outcome: Outcome) -> str:
+    """A Markdown table, before and after, and what it cost."""
+    rows = [
+        _COLUMNS,
+        _cells("before", outcome.before),
+        _cells("after", outcome.after),
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rule = tuple("-" * (width - 1) + ":" for width in widths)
+    lines = [
+        "| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in (rows[0], rule, *rows[1:])
+    ]
+    notes = [
+        f"{config.eval_images} fresh images of each of {config.num_seeds} seeds; reward ± standard "
+        "error over all of them. Success is the judge's word, who saw other images than the "
+        "reward. Fréchet distance to real images of what was asked for.",
+        f"{outcome.method.images} images, {outcome.method.forward_equivalents:,} forward "
+        f"equivalents, {outcome.seconds:.1f} s for {config.num_seeds} seeds with compilation, peak "
+        f"memory {outcome.peak_bytes / 2**20:,.0f} MiB.",
+    ]
+    best = getattr(outcome.state, "best_reward", None)
+    if best is not None:
+        notes.append(f"Best single image: reward {np.asarray(best).mean():.3f}.")
+    drift = outcome.after.norm_ratio.mean()
+    if not _USUAL_NORM[0] <= drift <= _USUAL_NORM[1]:
+        notes.append(
+            f"WARNING: E|z|²/D = {drift:.2f} has left [{_USUAL_NORM[0]}, {_USUAL_NORM[1]}]: the "
+            "model was trained on 1, so look at the images before trusting the reward."
+        )
+    return "\n".join(["", *lines, "", *(f"- {note}" for note in notes)])
+
+
+def write_files(
+    config: ExperimentConfig, setting: Setting, outcome: Outcome, workdir: Workdir
+) -> None:
+    """Writes ``summary.json`` and, of a method that learns the noise, a policy file per seed.
+
+    A policy file holds ``mean`` and ``std`` of the coordinates, channels first, for use outside of
+    JAX: in the pixel basis, `latents = mean + std * randn`.
+    """
+    write_summary(workdir, summary(config, setting, outcome))
+    if config.method not in _LEARNS_NOISE or not workdir.writes:
+        return
+    about = {
+        "model": setting.name,
+        "model_sha256": weights_digest(setting.weights),
+        "prompt": config.prompt,
+        "reward": getattr(setting.reward, "__name__", "reward"),
+        "method": config.method,
+        "basis": getattr(config.settings, "basis", "pixel"),
+        "steps": str(setting.sampler.num_steps),
+        "eta": str(setting.sampler.eta),
+        "guidance_scale": str(setting.sampler.guidance_scale),
+        "forward_equivalents": str(outcome.method.forward_equivalents),
+    }
+    for i in range(config.num_seeds):
+        policy = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i]), outcome.state.policy)
+        tensors = {
+            "mean": np.moveaxis(policy.mean, -1, 0),
+            "std": np.moveaxis(policy.std, -1, 0),
+        }
+        path = workdir.path / f"noise_policy_{config.seed + i}.safetensors"
+        weights_lib.write_safetensors(path, tensors, about)
+
+
+def weights_digest(weights: Any) -> str:
+    """SHA-256 of a model's numbers, in the order of their names."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(weights):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+def _by_seed(evaluation: Evaluation) -> dict[str, Any]:
+    success = evaluation.success
+    return {
+        "reward": evaluation.rewards.mean(1),
+        "success": None if success is None else success.mean(1),
+        "frechet": evaluation.frechet,
+        "diversity": evaluation.diversity,
+        "norm_ratio": evaluation.norm_ratio,
+    }
+
+
+def _cells(name: str, evaluation: Evaluation) -> tuple[str, ...]:
+    rewards = evaluation.rewards
+    error = rewards.std(ddof=1) / np.sqrt(rewards.size)
+    figures = _by_seed(evaluation)
+
+    def mean(key: str, form: str) -> str:
+        return "-" if figures[key] is None else format(figures[key].mean(), form)
+
+    return (
+        name,
+        f"{rewards.mean():.3f} ± {error:.3f}",
+        mean("success", ".1%"),
+        mean("frechet", ".2f"),
+        mean("diversity", ".3f"),
+        mean("norm_ratio", ".2f"),
+    )

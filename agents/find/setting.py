@@ -1,0 +1,124 @@
+"""What a config stands for: the frozen model, its weights, the reward, the judge, real images."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from ai_econ_jax.agents.find.experiment_config import ExperimentConfig
+from ai_econ_jax.envs.diffusion import classifier, pixel_model
+from ai_econ_jax.envs.diffusion.gauss import GaussModel, GaussWeights
+from ai_econ_jax.envs.diffusion.image_data import DIGIT_WORDS, load_digits8
+from ai_econ_jax.envs.diffusion.metrics import FrechetReference
+from ai_econ_jax.envs.diffusion.noise_mdp import Model, Reward, Task
+from ai_econ_jax.envs.diffusion.rewards import linear_reward
+from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
+
+NAMES = ("gauss", "digits8")
+_GAUSS_DIM = 64
+_FILLERS = ("a", "an", "the", "digit")
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A model and a task."""
+
+    name: str
+    model: Model
+    weights: Any
+    reward: Reward
+    task: Task
+    sampler: SamplerConfig
+    judge: Callable[[NDArray], NDArray] | None  # images [N, ...] -> bool[N], success
+    reference: FrechetReference | None  # real images of what was asked for
+
+
+def make_setting(config: ExperimentConfig) -> Setting:
+    """Loads what a config names.
+
+    Raises:
+      ValueError: A prompt that the model does not understand, or a model that is not whole.
+      FileNotFoundError: A folder that is missing, or a file of it.
+    """
+    sampler = SamplerConfig(num_steps=config.steps, eta=config.sampler_eta)
+    if config.model == "gauss":
+        return _gauss(sampler)
+    folder = pathlib.Path(config.model).expanduser()
+    if config.model in NAMES:
+        folder = pixel_model.MODELS / config.model
+    elif not folder.is_dir():
+        raise FileNotFoundError(
+            f"model {config.model!r}: no such folder, and no model of that name; "
+            f"have {', '.join(NAMES)}"
+        )
+    return _digits(folder, digit_of(config.prompt), sampler)
+
+
+def digit_of(prompt: str) -> int:
+    """The digit that a prompt names, such as "three" or "a three".
+
+    Raises:
+      ValueError: It is empty, has a word that is not known, or does not name one digit.
+    """
+    words = prompt.lower().split()
+    if not words:
+        raise ValueError("the prompt is empty; name a digit, such as three")
+    known = (*DIGIT_WORDS, *_FILLERS)
+    for word in words:
+        if word not in known:
+            near = difflib.get_close_matches(word, known, n=3, cutoff=0.3)
+            hint = f"; nearest: {', '.join(near)}" if near else f"; known: {', '.join(known)}"
+            raise ValueError(f"prompt {prompt!r}: unknown word {word!r}{hint}")
+    named = [word for word in words if word in DIGIT_WORDS]
+    if len(named) != 1:
+        raise ValueError(f"prompt {prompt!r}: must name one digit, names {len(named)}")
+    return DIGIT_WORDS.index(named[0])
+
+
+def _gauss(sampler: SamplerConfig) -> Setting:
+    """Standard normal data, and a reward along a fixed direction, of deviation 1."""
+    model = GaussModel(_GAUSS_DIM)
+    direction = np.random.default_rng(0).standard_normal(_GAUSS_DIM)
+    direction /= np.linalg.norm(direction)
+    return Setting(
+        name="gauss",
+        model=model,
+        weights=GaussWeights(jnp.zeros(_GAUSS_DIM), jnp.ones(_GAUSS_DIM)),
+        reward=linear_reward,
+        task=Task(jnp.zeros(0), jnp.asarray(direction, jnp.float32)),
+        sampler=sampler,
+        judge=None,
+        reference=None,
+    )
+
+
+def _digits(folder: pathlib.Path, digit: int, sampler: SamplerConfig) -> Setting:
+    """A model of digits, whose reward and judge are classifiers that saw other images."""
+    model, weights = pixel_model.load_folder(folder)
+    rewarding, judging = (
+        classifier.load(folder / part, model.latent_shape) for part in ("reward", "judge")
+    )
+    data = load_digits8()
+
+    @jax.jit
+    def named(images: jax.Array) -> jax.Array:
+        return jnp.argmax(classifier.log_probs(judging, images), axis=1)
+
+    return Setting(
+        name=folder.name,
+        model=model,
+        weights=weights,
+        reward=classifier.class_reward,
+        task=Task(jnp.zeros(0), classifier.ClassTarget(rewarding, jnp.int32(digit))),
+        sampler=sampler,
+        judge=lambda images: np.asarray(named(jnp.asarray(images))) == digit,
+        reference=FrechetReference.of(data.of(digit), data.images),
+    )

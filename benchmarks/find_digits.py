@@ -1,0 +1,108 @@
+"""FIND and what it is compared with on every digit of digits8: what README and BUILD_NOTES quote.
+
+P(class) is the mean over fresh images of what the rewarding classifier gives the digit; success is
+how often the judge, which saw other images, names it. Three seeds a digit, medians over seeds,
+then mean and worst over digits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from ai_econ_jax import config as config_lib
+from ai_econ_jax import devices
+from ai_econ_jax.agents.find.experiment import run
+from ai_econ_jax.agents.find.experiment_config import PRESETS, ExperimentConfig
+from ai_econ_jax.agents.find.setting import make_setting
+from ai_econ_jax.envs.diffusion.image_data import DIGIT_WORDS
+
+_FAST = PRESETS["fast"]
+ROWS: dict[str, ExperimentConfig] = {
+    "find": _FAST,
+    "find, norm preserved": config_lib.replace_fields(_FAST, {"find.norm_preserve": True}),
+    "find, eta 0.5": dataclasses.replace(_FAST, eta=0.5),
+    "find, eta 1": dataclasses.replace(_FAST, eta=1.0),
+    "find, no baseline": config_lib.replace_fields(_FAST, {"find.baseline": "none"}),
+    "find, learned g": config_lib.replace_fields(_FAST, {"find.baseline": "learned"}),
+    "official_code": PRESETS["official_code"],
+    "paper": PRESETS["paper"],
+    "cem": dataclasses.replace(_FAST, method="cem"),
+    "best_of_n": dataclasses.replace(_FAST, method="best_of_n"),
+    "ddpo 3e-4": dataclasses.replace(_FAST, method="ddpo"),
+    "ddpo 1e-3": config_lib.replace_fields(
+        dataclasses.replace(_FAST, method="ddpo"), {"ddpo.learning_rate": 1e-3}
+    ),
+    "ddpo 1e-3, equal forwards": config_lib.replace_fields(
+        dataclasses.replace(_FAST, method="ddpo"),
+        {"ddpo.learning_rate": 1e-3, "ddpo.images": 80},
+    ),
+}
+
+
+def measure(config: ExperimentConfig, digits: list[int], seeds: int) -> dict[str, Any]:
+    """Figures of one row of the table."""
+    by_digit: list[dict[str, float]] = []
+    for digit in digits:
+        changed = dataclasses.replace(config, prompt=DIGIT_WORDS[digit], num_seeds=seeds)
+        outcome = run(changed, make_setting(changed))
+        before, after = outcome.before, outcome.after
+        assert before.success is not None and after.success is not None
+        assert after.frechet is not None
+        by_digit.append(
+            {
+                "p_before": float(np.median(np.exp(before.rewards).mean(1))),
+                "p_after": float(np.median(np.exp(after.rewards).mean(1))),
+                "success_before": float(np.median(before.success.mean(1))),
+                "success_after": float(np.median(after.success.mean(1))),
+                "frechet_after": float(np.median(after.frechet)),
+                "diversity_after": float(np.median(after.diversity)),
+                "norm_ratio": float(np.median(after.norm_ratio)),
+                "images": outcome.method.images,
+                "forward_equivalents": outcome.method.forward_equivalents,
+                "seconds": outcome.seconds,
+            }
+        )
+    names = list(by_digit[0])
+    figures: dict[str, Any] = {
+        name: float(np.mean([row[name] for row in by_digit])) for name in names
+    }
+    figures["p_after_worst"] = min(row["p_after"] for row in by_digit)
+    return figures | {"digits": digits, "by_digit": by_digit}
+
+
+def main() -> None:
+    """Prints a table, row by row, and keeps all figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
+    parser.add_argument("--digits", nargs="*", type=int, default=list(range(10)))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--json", type=pathlib.Path)
+    arguments = parser.parse_args()
+    devices.enable_compilation_cache()
+    results: dict[str, Any] = {}
+    print(
+        "| row | images | forwards | P(class) before | after (worst digit) | judge | Fréchet | "
+        "diversity | E|z|²/D |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    )
+    for name in arguments.rows:
+        row = measure(ROWS[name], arguments.digits, arguments.seeds)
+        results[name] = row
+        print(
+            f"| {name} | {row['images']:.0f} | {row['forward_equivalents']:,.0f} "
+            f"| {row['p_before']:.3f} | {row['p_after']:.3f} ({row['p_after_worst']:.2f}) "
+            f"| {row['success_after']:.2f} | {row['frechet_after']:.2f} "
+            f"| {row['diversity_after']:.3f} | {row['norm_ratio']:.2f} |",
+            flush=True,
+        )
+        if arguments.json is not None:
+            arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
