@@ -66,6 +66,7 @@ bench: setup
 	$(BIN)/python benchmarks/seed_scaling.py
 	$(BIN)/python benchmarks/gtb_speed.py --quick
 	$(BIN)/python benchmarks/ai_economist_profile.py
+	$(BIN)/python benchmarks/stepmix_speed.py
 
 results: setup
 	mkdir -p $(RESULTS)
@@ -95,6 +96,9 @@ results: setup
 		tests/envs/gather_trade_build
 	$(BIN)/python benchmarks/bars.py $(RESULTS)
 	$(BIN)/python benchmarks/stepmix_claims.py --json=$(RESULTS)/stepmix_claims.json
+	$(BIN)/python benchmarks/stepmix_speed.py --many_seeds --scaling \
+		--figure=$(RESULTS)/stepmix_scaling.png --json=$(RESULTS)/stepmix_speed.json
+	$(BIN)/python benchmarks/find_digits.py --json=$(RESULTS)/find_digits.json
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist ai_econ_jax.egg-info
