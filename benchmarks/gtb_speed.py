@@ -236,7 +236,7 @@ def draw_figure(rows: list[dict[str, float]], official: Official, path: str) -> 
     """Scaling curves: speed of a core over environments, a line for each number of workers."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=(7.5, 4), layout="constrained")
     for num_workers in sorted({int(row["workers"]) for row in rows}):
         own = [row for row in rows if row["workers"] == num_workers]
         (line,) = axes.loglog(
@@ -249,8 +249,9 @@ def draw_figure(rows: list[dict[str, float]], official: Official, path: str) -> 
             theirs = official[num_workers]["steps_per_cpu_second"]
             axes.axhline(theirs, color=line.get_color(), linestyle=":", linewidth=1)
     axes.set_xlabel("environments")
-    axes.set_ylabel("steps per second of one core (dotted: official package)")
-    axes.legend()
+    axes.set_ylabel("steps per second of one core")
+    axes.plot([], [], color="gray", linestyle=":", label="official package")
+    figure.legend(loc="outside right center", frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
 
