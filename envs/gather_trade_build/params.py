@@ -196,6 +196,11 @@ def _ranked_skills(config: Config, skills: npt.ArrayLike | None, max_skill: floa
         values = validate_skills(skills)
         if values.shape != (config.num_workers,):
             raise ValueError(f"skills has {values.size} entries, must have {config.num_workers}")
+        if not config.fixed_four and config.layout_kind != "split":
+            raise ValueError(
+                "skills are given, but they are drawn at every reset: needs fixed_four or "
+                "layout_kind split"
+            )
         return np.sort(values)
     if max_skill <= 1:
         return np.ones(config.num_workers)

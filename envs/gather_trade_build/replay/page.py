@@ -96,7 +96,7 @@ def _arrays(log: EpisodeLog) -> dict[str, np.ndarray]:
         "income": log.income,
         "labor": log.labor,
         "utility": log.utility,
-        "equality": np.asarray(welfare.equality(np.maximum(log.total_coin, 0.0)), np.float32),
+        "equality": np.asarray(_equality(log), np.float32),
         "inventory": log.inventory,
         "escrow": log.escrow,
         "taxDay": log.tax_day,
@@ -171,3 +171,9 @@ def _pack(arrays: dict[str, np.ndarray]) -> tuple[dict[str, list], bytes]:
         contents[name] = [array.dtype.name, list(array.shape), len(block)]
         block += np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
     return contents, bytes(block)
+
+
+def _equality(log: EpisodeLog) -> Any:
+    """Equality of coin, f[S], by the formula of the economy's own reward."""
+    mode = log.configuration.get("gini_mode", "exact")
+    return welfare.equality(np.maximum(log.total_coin, 0.0), mode)

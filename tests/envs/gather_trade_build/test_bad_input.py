@@ -152,6 +152,7 @@ def test_rates_and_brackets():
         ({}, {"labor_cost": -1.0}, "labor_cost is -1, must not be negative"),
         ({}, {"regeneration": 1.5}, "regeneration is 1.5, must lie in [0, 1]"),
         ({}, {"skills": [1.0, 2.0]}, "skills has 2 entries, must have 4"),
+        ({"fixed_four": False}, {"skills": [1.0, 1.1, 2.0, 3.0]}, "skills are given, but they are"),
     ],
 )
 def test_numbers(config, numbers, message):
