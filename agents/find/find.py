@@ -277,10 +277,14 @@ class Find:
             advantage = jnp.concatenate([advantage, past.advantage.reshape(-1)])
             old = jnp.broadcast_to(alive[:, None], past.advantage.shape)
             weights = jnp.concatenate([weights, old.reshape(-1)])
-        if self.config.ratio_reference == "initial":
-            start = noise_policy.standard(self.basis)
-            log_prob = noise_policy.log_prob(start, u, self.config.logp_reduction)
-        return u, log_prob, advantage, weights
+        return u, self._reference(u, log_prob), advantage, weights
+
+    def _reference(self, u: jax.Array, behaviour_log_prob: jax.Array) -> jax.Array:
+        """Log-probability of u under the policy in the ratio's denominator, f32[B]. Spec 2.4."""
+        if self.config.ratio_reference == "behaviour":
+            return behaviour_log_prob
+        start = noise_policy.standard(self.basis)
+        return noise_policy.log_prob(start, u, self.config.logp_reduction)
 
     def _improve(
         self,
@@ -336,13 +340,9 @@ class Find:
         self, state: FindState, policy: NoisePolicy, rollout: Rollout, axis_name: str | None
     ) -> dict[str, jax.Array]:
         reduction = self.config.logp_reduction
-        reference = rollout.log_prob
-        if self.config.ratio_reference == "initial":
-            start = noise_policy.standard(self.basis)
-            reference = noise_policy.log_prob(start, rollout.u, reduction)
         moved = losses.outside_clip(
             noise_policy.log_prob(policy, rollout.u, reduction),
-            reference,
+            self._reference(rollout.u, rollout.log_prob),
             state.hyperparameters.clip_range,
         )
         mean = losses.masked_mean(rollout.reward, None, axis_name)

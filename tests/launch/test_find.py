@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_diffusion
 from absl import flags
 
 from ai_econ_jax import config as config_lib
@@ -18,21 +19,10 @@ from ai_econ_jax.envs.diffusion import classifier, pixel_model
 from ai_econ_jax.envs.diffusion.gauss import affine_map
 from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
 from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
-from ai_econ_jax.envs.diffusion.unet import UNetConfig
 from ai_econ_jax.envs.diffusion.weights import read_safetensors
 
 TINY = PixelModel(
-    UNetConfig(
-        sample_size=8,
-        in_channels=1,
-        out_channels=1,
-        down_block_types=("DownBlock2D",),
-        mid_block_type="UNetMidBlock2D",
-        up_block_types=("UpBlock2D",),
-        block_out_channels=(8,),
-        layers_per_block=1,
-        norm_num_groups=4,
-    ),
+    tiny_diffusion.unet(8),
     ScheduleConfig(clip_sample=True),
 )
 SUMMARY = {

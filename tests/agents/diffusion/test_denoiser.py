@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_diffusion
 
 from ai_econ_jax import config as config_lib
 from ai_econ_jax.agents.diffusion import training
@@ -13,19 +14,8 @@ from ai_econ_jax.envs.diffusion.image_data import ImageData
 from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
 from ai_econ_jax.envs.diffusion.sampler import predict
 from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig, alphas_cumprod
-from ai_econ_jax.envs.diffusion.unet import UNetConfig
 
-UNET = UNetConfig(
-    sample_size=4,
-    in_channels=1,
-    out_channels=1,
-    down_block_types=("DownBlock2D",),
-    mid_block_type="UNetMidBlock2D",
-    up_block_types=("UpBlock2D",),
-    block_out_channels=(8,),
-    layers_per_block=1,
-    norm_num_groups=4,
-)
+UNET = tiny_diffusion.unet(4)
 
 
 class Echo(PixelModel):

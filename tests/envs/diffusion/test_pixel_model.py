@@ -5,26 +5,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_diffusion
 
 from ai_econ_jax.envs.diffusion import pixel_model
 from ai_econ_jax.envs.diffusion.noise_mdp import DiffusionParams, NoiseEnvironment, Task
 from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
 from ai_econ_jax.envs.diffusion.rewards import linear_reward
 from ai_econ_jax.envs.diffusion.schedule import SamplerConfig, ScheduleConfig
-from ai_econ_jax.envs.diffusion.unet import UNetConfig
 
 MODEL = PixelModel(
-    UNetConfig(
-        sample_size=4,
-        in_channels=1,
-        out_channels=1,
-        down_block_types=("DownBlock2D",),
-        mid_block_type="UNetMidBlock2D",
-        up_block_types=("UpBlock2D",),
-        block_out_channels=(8,),
-        layers_per_block=1,
-        norm_num_groups=4,
-    ),
+    tiny_diffusion.unet(4),
     ScheduleConfig(clip_sample=True),
 )
 
