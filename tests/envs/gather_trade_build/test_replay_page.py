@@ -3,6 +3,7 @@ import dataclasses
 import html.parser
 import json
 import re
+import types
 
 import jax
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ai_econ_jax.envs.economy import welfare
 from ai_econ_jax.envs.gather_trade_build import Config, GatherTradeBuild, make_params, recorder
 from ai_econ_jax.envs.gather_trade_build.replay import page, render
 
@@ -147,3 +149,13 @@ def test_a_published_episode_is_less_than_a_megabyte():
     log = recorder.record_episode(jax.random.key(0), GatherTradeBuild(config), make_params(config))
     assert (log.num_steps, log.num_workers, log.water.shape) == (1000, 4, (25, 25))
     assert len(render(log).encode()) < 1_000_000
+
+
+@pytest.mark.parametrize("mode", ["foundation", "exact"])
+def test_equality_is_by_the_formula_of_the_reward(mode):
+    """The two formulas differ from 30 workers on."""
+    coin = np.arange(60.0).reshape(2, 30)
+    log = types.SimpleNamespace(total_coin=coin, configuration={"gini_mode": mode})
+    np.testing.assert_array_equal(page._equality(log), welfare.equality(coin, mode))
+    other = {"foundation": "exact", "exact": "foundation"}[mode]
+    assert np.abs(page._equality(log) - welfare.equality(coin, other)).min() > 1e-3
