@@ -35,7 +35,7 @@ from ai_econ_jax import devices, sharding
 from ai_econ_jax.agents.ai_economist.gather_trade_build import experiment, training
 from ai_econ_jax.agents.ai_economist.gather_trade_build.presets import PRESETS
 
-PARTS = ("environment", "act", "value", "shuffle", "gradient")
+PARTS = ("environment", "act", "shuffle", "gradient")
 _INSTRUCTION = re.compile(r"%?([\w.-]+) = .*metadata=\{[^}]*op_name=\"([^\"]*)\"")
 
 

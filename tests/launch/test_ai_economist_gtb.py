@@ -48,7 +48,7 @@ def run(capsys):
 def test_the_scenario_decides_which_presets_there_are():
     assert "r2" in ai_economist.presets_of(["ai_economist"])
     names = set(ai_economist.presets_of(["ai_economist", SCENARIO, "--mode=train"]))
-    assert names == {"quick", "paper", "paper_full", "smoke"}
+    assert names == {"quick", "paper", "paper_rehearsal", "paper_full", "smoke"}
     assert sys.argv  # untouched by the parse
 
 
@@ -119,12 +119,14 @@ def test_train_resumes_and_hands_its_workers_and_planner_to_other_runs(run, tmp_
 @pytest.mark.slow
 def test_compare_leaves_tables_figures_and_a_replay_of_each_tax_model(run, tmp_path):
     place = tmp_path / "compare"
-    models = "('free_market','flat','random_planner','full_redistribution','planner')"
+    others = ("saez_tuned", "random_planner", "full_redistribution", "planner")
+    names = ("free_market", "flat", *others)
     code, out, _ = run(
         *SMOKE,
         f"--workdir={place}",
-        f"--config.tax_models={models}",
+        f"--config.tax_models={names}",
         "--config.flat_rates=(0.1,0.5)",
+        "--config.saez_elasticities=(0.5,2.0)",
     )
     assert code == 0
     table = (place / "table.md").read_text()
@@ -137,10 +139,8 @@ def test_compare_leaves_tables_figures_and_a_replay_of_each_tax_model(run, tmp_p
         "incomes",
         "learning_curves",
     }
-    assert {path.name for path in (place / "replays").glob("*.html")} == {
-        f"{name}.html"
-        for name in ("free_market", "flat", "random_planner", "full_redistribution", "planner")
-    }
+    replays = {path.name for path in (place / "replays").glob("*.html")}
+    assert replays == {f"{name}.html" for name in names}
     rows = (place / "schedules.csv").read_text().splitlines()
     assert "flat_50,0,1,6,0.5" in rows
     log = episode_log.load(place / "replays" / "full_redistribution.npz")
@@ -148,4 +148,5 @@ def test_compare_leaves_tables_figures_and_a_replay_of_each_tax_model(run, tmp_p
     assert total.max() - total.min() < 1e-3
     summary = json.loads((place / "summary.json").read_text())
     assert summary["chosen/flat"] in ("flat_10", "flat_50")
+    assert summary["chosen/saez_tuned"] in ("saez_tuned_0.5", "saez_tuned_2")
     assert len(summary["lane/planner/utility"]) == 1

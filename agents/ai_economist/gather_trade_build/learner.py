@@ -199,9 +199,7 @@ class TwoLevel:
             keep=self._kept,
             axis_name=axis_name,
         )
-        carries = batch.policy_carry
-        with jax.named_scope("value"):
-            experience, carries = self._experience(state, before, carries, trajectory, planned)
+        experience = self._experience(before, trajectory, planned)
         ended = episodes.summarize(batch.state, state.env_params, self.environment.world)
         has_ended = batch.first[0]  # all end together
         last = devices.mean_over(jax.tree.map(jnp.mean, ended), axis_name)
@@ -220,7 +218,7 @@ class TwoLevel:
         state = dataclasses.replace(
             state,
             planner=planner,
-            environments=dataclasses.replace(batch, policy_carry=carries),
+            environments=batch,
             episodes=last,
             saez_shared=saez_shared,
         )
@@ -230,8 +228,8 @@ class TwoLevel:
         """Lets a planner act that acts at the beginning of runs only.
 
         Returns:
-          The environments with the action for this run, and inputs and log-probability of a planner
-          that learns from decisions.
+          The environments with the action for this run, and, of a planner that learns from
+          decisions, its inputs and `Judgement`.
         """
         batch, grid = state.environments, jnp.asarray(self.environment.world.rates, jnp.float32)
         carries, observation = batch.policy_carry, batch.observation.planner
@@ -246,13 +244,11 @@ class TwoLevel:
             planned = jnp.where(batch.first[:, None], drawn, carries.planned)
         elif self.decides:
             inputs = self.planner_role.inputs(observation)
-            memory, planned, log_prob = self.planner_role.act(
-                state.planner.params, keys, carries.planner.policy, inputs, batch.first
+            memory, planned, judgement = self.planner_role.act(
+                state.planner.params, keys, carries.planner, inputs, batch.first
             )
-            carries = dataclasses.replace(
-                carries, planner=dataclasses.replace(carries.planner, policy=memory)
-            )
-            learned = (inputs, log_prob)
+            carries = dataclasses.replace(carries, planner=memory)
+            learned = (inputs, judgement)
         else:
             planned = carries.planned
         carries = dataclasses.replace(carries, planned=planned)
@@ -266,28 +262,28 @@ class TwoLevel:
         observation: PerRole,
         first: jax.Array,
     ) -> tuple[Carries, PerRole, PerRole]:
-        """One step of all policies; extras are log-probabilities."""
+        """One step of all policies; extras are a `Judgement` of each."""
         split = jax.vmap(jax.random.split)(keys)
-        inputs = self.worker_role.inputs(observation.workers)
-        memory, action, log_prob = self.worker_role.act(
-            state.workers.params, split[:, 0], carries.workers.policy, inputs, first
+        workers, action, judgement = self.worker_role.act(
+            state.workers.params,
+            split[:, 0],
+            carries.workers,
+            self.worker_role.inputs(observation.workers),
+            first,
         )
-        workers = dataclasses.replace(carries.workers, policy=memory)
-        planner, planned, planned_log_prob = carries.planner, carries.planned, None
+        planner, planned, planner_judgement = carries.planner, carries.planned, None
         if self.planner_kind == "learned" and not self.decides:
-            memory, planned, planned_log_prob = self.planner_role.act(
+            planner, planned, planner_judgement = self.planner_role.act(
                 state.planner.params,
                 split[:, 1],
-                carries.planner.policy,
+                carries.planner,
                 self.planner_role.inputs(observation.planner),
                 first,
             )
-            planner = dataclasses.replace(carries.planner, policy=memory)
-        carries = dataclasses.replace(carries, workers=workers, planner=planner)
         return (
-            carries,
+            dataclasses.replace(carries, workers=workers, planner=planner),
             PerRole(workers=action, planner=planned),
-            PerRole(workers=log_prob, planner=planned_log_prob),
+            PerRole(workers=judgement, planner=planner_judgement),
         )
 
     def _kept(self, observation: PerRole) -> PerRole:
@@ -298,53 +294,40 @@ class TwoLevel:
         workers = self.worker_role.inputs(observation.workers).compact()
         return PerRole(workers=workers, planner=planner)
 
-    def _experience(
-        self,
-        state: State,
-        before: Carries,
-        after: Carries,
-        trajectory: Trajectory,
-        planned: Any,
-    ) -> tuple[PerRole, Carries]:
-        """Experience [L, B, ...] of each role, with critics' values, and carries behind the run."""
+    def _experience(self, before: Carries, trajectory: Trajectory, planned: Any) -> PerRole:
+        """Experience [L, B, ...] of each role."""
         first = trajectory.first
-        memory, value = self.worker_role.apply(
-            state.workers.params,
-            before.workers.value,
-            trajectory.observation.workers,
-            first,
-            "value",
-        )
         workers = Experience(
             inputs=trajectory.observation.workers,
             action=trajectory.action.workers,
-            log_prob=trajectory.extras.workers,
-            value=value,
+            log_prob=trajectory.extras.workers.log_prob,
+            value=trajectory.extras.workers.value,
             reward=trajectory.reward.workers * self.config.workers.reward_scale,
             first=first,
             terminated=trajectory.terminated,
             carry=before.workers,
         )
-        after = dataclasses.replace(after, workers=dataclasses.replace(after.workers, value=memory))
         if self.planner_kind != "learned":
-            return PerRole(workers=workers, planner=None), after
+            return PerRole(workers=workers, planner=None)
         reward = trajectory.reward.planner * self.config.planner.reward_scale
         if self.decides:
-            inputs, log_prob = planned
-            inputs, first = jax.tree.map(lambda leaf: leaf[None], (inputs, first[0]))
-            action, log_prob = trajectory.action.planner[:1], log_prob[None]
+            inputs, judgement, first = jax.tree.map(lambda leaf: leaf[None], (*planned, first[0]))
+            action = trajectory.action.planner[:1]
             reward, terminated = jnp.sum(reward, axis=0)[None], trajectory.terminated[-1:]
         else:
-            inputs, action = trajectory.observation.planner, trajectory.action.planner
-            log_prob, terminated = trajectory.extras.planner, trajectory.terminated
-        memory, value = self.planner_role.apply(
-            state.planner.params, before.planner.value, inputs, first, "value"
-        )
+            inputs, judgement = trajectory.observation.planner, trajectory.extras.planner
+            action, terminated = trajectory.action.planner, trajectory.terminated
         planner = Experience(
-            inputs, action, log_prob, value, reward, first, terminated, before.planner
+            inputs=inputs,
+            action=action,
+            log_prob=judgement.log_prob,
+            value=judgement.value,
+            reward=reward,
+            first=first,
+            terminated=terminated,
+            carry=before.planner,
         )
-        after = dataclasses.replace(after, planner=dataclasses.replace(after.planner, value=memory))
-        return PerRole(workers=workers, planner=planner), after
+        return PerRole(workers=workers, planner=planner)
 
     def _learn(
         self,

@@ -189,18 +189,9 @@ class RoleNetwork(nn.Module):
 
     def __call__(self, carry: RoleCarry, inputs: Inputs, first: jax.Array, time_axis: int = 0):
         """Return the carry, logits f32[T, B, A] (not masked) and values f32[T, B]."""
-        policy_carry, logits = self.policy(carry.policy, inputs, first, time_axis)
-        value_carry, value = self.value(carry.value, inputs, first, time_axis)
-        return RoleCarry(policy_carry, value_carry), logits, value
-
-    def policy(self, carry: jax.Array, inputs: Inputs, first: jax.Array, time_axis: int = 0):
-        """Return the policy's carry and logits alone."""
-        return self.policy_tower(carry, inputs, first, time_axis)
-
-    def value(self, carry: jax.Array, inputs: Inputs, first: jax.Array, time_axis: int = 0):
-        """Return the critic's carry and values alone."""
-        carry, value = self.value_tower(carry, inputs, first, time_axis)
-        return carry, jnp.squeeze(value, axis=-1)
+        policy_carry, logits = self.policy_tower(carry.policy, inputs, first, time_axis)
+        value_carry, value = self.value_tower(carry.value, inputs, first, time_axis)
+        return RoleCarry(policy_carry, value_carry), logits, jnp.squeeze(value, axis=-1)
 
 
 @struct.dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from ai_econ_jax.agents.ai_economist.gather_trade_build.config import LearningConfig, RoleConfig
 from ai_econ_jax.agents.ai_economist.gather_trade_build.experiment import (
@@ -20,7 +21,10 @@ _QUICK = ExperimentConfig(
     learning=LearningConfig(
         workers=RoleConfig(
             tower=_LIGHT_WORKERS,
-            learning_rate=1e-3,
+            learning_rate=1.5e-3,
+            schedule="linear",
+            gamma=0.995,
+            lambda_=0.95,
             value_coefficient=0.5,
             num_epochs=2,
             num_minibatches=4,
@@ -42,8 +46,8 @@ _QUICK = ExperimentConfig(
         steps_per_update=40,
         unroll=40,
         shuffle_blocks=4,
-        phase1_steps=1_228_800,
-        phase2_steps=204_800,
+        phase1_steps=2_304_000,
+        phase2_steps=179_200,
         labor_warmup=1000.0,
         tax_cap_warmup=-1.0,  # a tenth, and a tenth more with each of the few episodes
         tax_cap_slope=0.1,
@@ -52,26 +56,44 @@ _QUICK = ExperimentConfig(
     flat_rates=(0.5,),
     num_evaluation_episodes=32,
 )
-# Curricula count in single environments, of which the published run had 30.
-_TIMES_PUBLISHED = 1024 / 30
 _PUBLISHED = LearningConfig()
-_PAPER_LEARNING = dataclasses.replace(
-    _PUBLISHED,
-    num_environments=1024,
-    shuffle_blocks=16,
-    phase2_steps=100_000_000,
-    labor_warmup=_PUBLISHED.labor_warmup / _TIMES_PUBLISHED,
-    tax_cap_warmup=_PUBLISHED.tax_cap_warmup / _TIMES_PUBLISHED,
-    tax_cap_slope=_PUBLISHED.tax_cap_slope * _TIMES_PUBLISHED,
+
+
+def _in_fewer_episodes(times: float, **fields: Any) -> LearningConfig:
+    """The published learning where an environment plays ``times`` fewer episodes.
+
+    Curricula count in steps and episodes of single environments.
+    """
+    return dataclasses.replace(
+        _PUBLISHED,
+        phase2_steps=100_000_000,
+        labor_warmup=_PUBLISHED.labor_warmup / times,
+        tax_cap_warmup=_PUBLISHED.tax_cap_warmup / times,
+        tax_cap_slope=_PUBLISHED.tax_cap_slope * times,
+        **fields,
+    )
+
+
+# One large accelerator: E4, the four tax models of the published figure.
+_PAPER = ExperimentConfig(
+    learning=_in_fewer_episodes(1024 / 30, num_environments=1024, shuffle_blocks=16),
+    tax_models=("free_market", "us_federal", "saez", "planner"),
 )
 _TINY = TowerConfig(map_encoder="dense", map_width=4, hidden=(8,), memory="none")
 
 PRESETS = {
     # Two CPU cores, a quarter of an hour: E3.
     "quick": _QUICK,
-    # One large accelerator: E4, the four tax models of the published figure.
-    "paper": ExperimentConfig(
-        learning=_PAPER_LEARNING, tax_models=("free_market", "us_federal", "saez", "planner")
+    "paper": _PAPER,
+    # The same at a thousandth of its steps, for a CPU: every part of it runs, nothing is learned.
+    "paper_rehearsal": dataclasses.replace(
+        _PAPER,
+        learning=dataclasses.replace(
+            _in_fewer_episodes(1000 * 8 / 30, num_environments=8, shuffle_blocks=4),
+            phase1_steps=25_000,
+            phase2_steps=100_000,
+        ),
+        num_evaluation_episodes=8,
     ),
     # The published sample budget, batch and networks.
     "paper_full": ExperimentConfig(),

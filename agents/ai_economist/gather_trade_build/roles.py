@@ -36,6 +36,14 @@ from ai_econ_jax.envs.gather_trade_build.observation import (
 
 
 @struct.dataclass
+class Judgement:
+    """What the policy and the critic thought when an action was drawn, ``[B, ...]``."""
+
+    log_prob: jax.Array  # of the action
+    value: jax.Array  # of the observation
+
+
+@struct.dataclass
 class Sequences:
     """What a role is trained on: runs of steps, leaves ``[R, L, ...]`` and a carry ``[R, ...]``."""
 
@@ -86,41 +94,39 @@ class WorkerRole:
         return RoleCarry(policy=empty, value=empty)
 
     def apply(
-        self, params: Any, carry: jax.Array, inputs: Inputs, first: jax.Array, method: str
-    ) -> tuple[jax.Array, jax.Array]:
-        """The tower ``method`` (policy or value) of all workers.
+        self, params: Any, carry: RoleCarry, inputs: Inputs, first: jax.Array
+    ) -> tuple[RoleCarry, jax.Array, jax.Array]:
+        """Carry, logits [T, B, N, A] and values [T, B, N] of all workers.
 
         Args:
           params: Parameters.
-          carry: f32[B, N, carry width].
+          carry: f32[B, N, carry width] each.
           inputs: Leaves [T, B, N, ...].
           first: bool[T, B].
-          method: Which tower.
         """
-        num_workers = carry.shape[1]
-        first = jnp.broadcast_to(first[..., None], (*first.shape, num_workers))
-
-        def run(params: Any, carry: jax.Array, inputs: Inputs, first: jax.Array):
-            return self.network.apply(params, carry, inputs, first, method=method)
-
-        if self.shared:
-            return run(params, carry, inputs, first)
-        return jax.vmap(run, in_axes=(0, 1, 2, 2), out_axes=(1, 2))(params, carry, inputs, first)
+        first = jnp.broadcast_to(first[..., None], (*first.shape, carry.policy.shape[1]))
+        apply: Any = self.network.apply
+        if not self.shared:
+            apply = jax.vmap(apply, in_axes=(0, 1, 2, 2), out_axes=(1, 2, 2))
+        outputs: Any = apply(params, carry, inputs, first)
+        return outputs
 
     def act(
-        self, params: Any, keys: jax.Array, carry: jax.Array, inputs: Inputs, first: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        self, params: Any, keys: jax.Array, carry: RoleCarry, inputs: Inputs, first: jax.Array
+    ) -> tuple[RoleCarry, jax.Array, Judgement]:
         """Draw actions i32[B, N]; inputs [B, N, ...], first bool[B].
 
+        The critic speaks here too: a pass of its own over stored maps costs more than acting does.
+
         Returns:
-          The policy's carry, the actions and their log-probabilities f32[B, N].
+          The carry, the actions, and what is to be remembered of them, f32[B, N].
         """
         now = jax.tree.map(lambda leaf: leaf[None], inputs)
-        carry, logits = self.apply(params, carry, now, first[None], "policy")
+        carry, logits, value = self.apply(params, carry, now, first[None])
         distribution = masked_categorical(logits[0], inputs.action_mask)
         uniform = jax.vmap(lambda key: jax.random.uniform(key, inputs.flat.shape[1:2]))(keys)
         action = sample_by_inverse_cdf(uniform, distribution.logits)
-        return carry, action, distribution.log_prob(action)
+        return carry, action, Judgement(distribution.log_prob(action), value[0])
 
     def value_now(
         self, params: Any, carry: RoleCarry, observation: Any, first: jax.Array
@@ -174,22 +180,22 @@ class PlannerRole:
         return RoleCarry(policy=empty, value=empty)
 
     def apply(
-        self, params: Any, carry: jax.Array, inputs: Inputs, first: jax.Array, method: str
-    ) -> tuple[jax.Array, jax.Array]:
-        """The tower ``method``: carry f32[B, ...], inputs [T, B, ...], first bool[T, B]."""
-        outputs: Any = self.network.apply(params, carry, inputs, first, method=method)
+        self, params: Any, carry: RoleCarry, inputs: Inputs, first: jax.Array
+    ) -> tuple[RoleCarry, jax.Array, jax.Array]:
+        """Carry f32[B, ...] each, logits [T, B, ...], values [T, B]; first bool[T, B]."""
+        outputs: Any = self.network.apply(params, carry, inputs, first)
         return outputs
 
     def act(
-        self, params: Any, keys: jax.Array, carry: jax.Array, inputs: Inputs, first: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        self, params: Any, keys: jax.Array, carry: RoleCarry, inputs: Inputs, first: jax.Array
+    ) -> tuple[RoleCarry, jax.Array, Judgement]:
         """Draw actions i32[B, H]; as ``WorkerRole.act``."""
         now = jax.tree.map(lambda leaf: leaf[None], inputs)
-        carry, logits = self.apply(params, carry, now, first[None], "policy")
+        carry, logits, value = self.apply(params, carry, now, first[None])
         heads = self.distribution(logits[0], inputs.action_mask)
         uniform = jax.vmap(lambda key: jax.random.uniform(key, (len(self.head_sizes),)))(keys)
         action = sample_by_inverse_cdf(uniform, heads.distribution.logits)
-        return carry, action, heads.log_prob(action)
+        return carry, action, Judgement(heads.log_prob(action), value[0])
 
     def distribution(self, logits: jax.Array, mask: jax.Array) -> MultiHeadCategorical:
         """Independent heads; log-probability and entropy are sums over them."""
@@ -210,7 +216,7 @@ def _value_now(
     role: Any, params: Any, carry: RoleCarry, observation: Any, first: jax.Array
 ) -> jax.Array:
     now = jax.tree.map(lambda leaf: leaf[None], (role.inputs(observation), first))
-    return role.apply(params, carry.value, *now, "value")[1][0]
+    return role.apply(params, carry, *now)[2][0]
 
 
 def train_apply(
