@@ -74,6 +74,25 @@ def run_app(
     sys.exit(0)
 
 
+def print_headline(figures: Mapping[str, Any], seconds: float, workdir: Any = None) -> None:
+    """Prints the last line of a command: ``key=value`` pairs for scripts.
+
+    Args:
+        figures: Name to number or string; None is left out.
+        seconds: Since the command began.
+        workdir: An opened `workdir.Workdir`, whose path ends the line, or None.
+    """
+    told = {name: value for name, value in figures.items() if value is not None}
+    told["seconds"] = f"{seconds:.1f}"
+    if workdir is not None:
+        told["workdir"] = workdir.path
+    print(" ".join(f"{name}={_short(value)}" for name, value in told.items()))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
 def _parse(presets: Mapping[str, Any], argv: Sequence[str]) -> Any:
     try:
         return config_lib.parse_flags(presets, argv)
