@@ -20,6 +20,7 @@ SYSTEMS = {
     "ai_economist": "workers earn and trade in a small world, a planner learns the taxes",
     "stepmix": "safe exploration: never worse than a baseline, in any episode",
     "find": "the initial noise of a frozen diffusion model learns what to draw",
+    "find_compare": "find beside best of N, CEM, ReNO, DDPO and DPOK, at equal cost",
     "train_diffusion": "trains the small diffusion models that find leaves frozen",
     "replay": "a recorded episode as a page that plays it, and as figures",
 }

@@ -17,7 +17,7 @@ from ai_econ_jax.workdir import Workdir, write_summary
 
 _LEARNS_NOISE = ("find", "cem")  # whose distribution of the noise is worth keeping
 _USUAL_NORM = (0.9, 1.5)
-_COLUMNS = ("", "reward", "success", "Fréchet", "diversity", "E|z|²/D")
+COLUMNS = ("", "reward", "success", "Fréchet", "diversity", "E|z|²/D")
 
 
 def methods() -> str:
@@ -29,9 +29,8 @@ def methods() -> str:
 def opening(config: ExperimentConfig, setting: Setting) -> str:
     """What is known before anything runs."""
     dimensions = int(np.prod(setting.model.latent_shape))
-    asked = f"{config.prompt!r}" if setting.judge is not None else "a linear reward"
     lines = [
-        f"{setting.name}, {asked}: D = {dimensions}, {setting.sampler.num_steps} steps, "
+        f"{asked(config, setting)}: D = {dimensions}, {setting.sampler.num_steps} steps, "
         f"eta {setting.sampler.eta:g}",
         f"{config.method}: {config.settings.images} images in batches of "
         f"{config.settings.batch_size}, seeds {config.seed} to "
@@ -44,6 +43,12 @@ def opening(config: ExperimentConfig, setting: Setting) -> str:
             "is to be expected. The preset paper differs in that alone"
         )
     return "\n".join(lines)
+
+
+def asked(config: ExperimentConfig, setting: Setting) -> str:
+    """The model, and what is asked of it."""
+    wanted = "a linear reward" if setting.judge is None else repr(config.prompt)
+    return f"{setting.name}, {wanted}"
 
 
 def summary(config: ExperimentConfig, setting: Setting, outcome: Outcome) -> dict[str, Any]:
@@ -83,7 +88,7 @@ def figures_of(outcome: Outcome) -> dict[str, Any]:
 def table(config: ExperimentConfig, outcome: Outcome) -> str:
     """A Markdown table, before and after, and what it cost."""
     evaluations = {"before": outcome.before, "after": outcome.after}
-    lines = markdown(_COLUMNS, {when: cells(each) for when, each in evaluations.items()})
+    lines = markdown(COLUMNS, {when: cells(each) for when, each in evaluations.items()})
     notes = [
         f"{config.eval_images} fresh images of each of {config.num_seeds} seeds; reward ± standard "
         "error over all of them. Success is the judge's word, who saw other images than the "
@@ -95,13 +100,23 @@ def table(config: ExperimentConfig, outcome: Outcome) -> str:
     best = getattr(outcome.state, "best_reward", None)
     if best is not None:
         notes.append(f"Best single image: reward {np.asarray(best).mean():.3f}.")
-    drift = outcome.after.norm_ratio.mean()
-    if not _USUAL_NORM[0] <= drift <= _USUAL_NORM[1]:
-        notes.append(
-            f"WARNING: E|z|²/D = {drift:.2f} has left [{_USUAL_NORM[0]}, {_USUAL_NORM[1]}]: the "
-            "model was trained on 1, so look at the images before trusting the reward."
-        )
+    if has_drifted(outcome):
+        notes.append(f"WARNING: {drift_warning(outcome)}")
     return "\n".join(["", *lines, "", *(f"- {note}" for note in notes)])
+
+
+def has_drifted(outcome: Outcome) -> bool:
+    """Whether the noise has left the shell on which the model was trained. Spec, bar 17."""
+    return not _USUAL_NORM[0] <= outcome.after.norm_ratio.mean() <= _USUAL_NORM[1]
+
+
+def drift_warning(outcome: Outcome) -> str:
+    """What to say then."""
+    return (
+        f"E|z|²/D = {outcome.after.norm_ratio.mean():.2f} has left [{_USUAL_NORM[0]}, "
+        f"{_USUAL_NORM[1]}]: the model was trained on 1, so look at the images before trusting "
+        "the reward."
+    )
 
 
 def headline(config: ExperimentConfig, outcome: Outcome) -> dict[str, Any]:

@@ -2,8 +2,6 @@ import json
 import subprocess
 import sys
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_diffusion
@@ -15,16 +13,9 @@ from ai_econ_jax.agents.find import figures, report, shortcuts
 from ai_econ_jax.agents.find import setting as setting_lib
 from ai_econ_jax.agents.find.experiment import make_method, run
 from ai_econ_jax.agents.find.experiment_config import METHODS, PRESETS, ExperimentConfig
-from ai_econ_jax.envs.diffusion import classifier, pixel_model
 from ai_econ_jax.envs.diffusion.gauss import affine_map
-from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
-from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
 from ai_econ_jax.envs.diffusion.weights import read_safetensors
 
-TINY = PixelModel(
-    tiny_diffusion.unet(8),
-    ScheduleConfig(clip_sample=True),
-)
 SUMMARY = {
     "reward_before",
     "reward_after",
@@ -51,19 +42,7 @@ def parse(*arguments):
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """A folder of a model that knows nothing, as train_diffusion leaves it."""
-    folder = tmp_path_factory.mktemp("models") / "digits"
-    generator = np.random.default_rng(0)
-
-    def random(leaf):
-        return jnp.asarray(0.2 * generator.standard_normal(leaf.shape), jnp.float32)
-
-    template = jax.eval_shape(TINY.init, jax.random.key(0))
-    pixel_model.save_folder(folder, TINY, jax.tree.map(random, template), jnp.float16)
-    network = classifier.Classifier(10)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-    for part in ("reward", "judge"):
-        classifier.save(folder / part, jax.tree.map(random, shapes["params"]))
-    return folder
+    return tiny_diffusion.write_digits(tmp_path_factory.mktemp("models") / "digits")
 
 
 def test_a_run_on_images_leaves_what_the_page_promises(digits, tmp_path):
