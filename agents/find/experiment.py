@@ -26,6 +26,7 @@ from ai_econ_jax.agents.find.noise_policy import PixelBasis
 from ai_econ_jax.agents.find.search import BestOfN, Cem, Reno
 from ai_econ_jax.agents.find.setting import Setting
 from ai_econ_jax.envs.diffusion.denoising_mdp import DenoisingEnvironment
+from ai_econ_jax.envs.diffusion.host_rewards import HostReward, plain_errors
 from ai_econ_jax.envs.diffusion.metrics import pixel_diversity
 from ai_econ_jax.envs.diffusion.noise_mdp import DiffusionParams, NoiseEnvironment, Task
 from ai_econ_jax.workdir import Workdir, read_rows
@@ -121,6 +122,10 @@ def make_method(config: ExperimentConfig, setting: Setting) -> Method:
         return Method(trainer, init_weights, updates, images, spent)
     searches: dict[str, Any] = {"cem": Cem, "best_of_n": BestOfN, "reno": Reno}
     search = searches[config.method](still, settings)
+    if config.method == "reno" and isinstance(setting.reward, HostReward):
+        raise ValueError(
+            f"method reno follows the gradient of the reward, and {setting.reward.name} has none"
+        )
     passes = 3 if config.method == "reno" else 1
 
     def init_search(key: jax.Array) -> Any:
@@ -142,7 +147,21 @@ def run(
       setting: Of this config, from `make_setting`.
       workdir: Where rows and checkpoints go, and where a run that was killed goes on.
       before: Of an earlier run with this model, prompt, sampler and these seeds; made when None.
+
+    Raises:
+      RewardError: A reward of the host failed, or is no number.
+      NonFiniteError: The run diverged.
     """
+    with plain_errors():
+        return _run(config, setting, workdir, before)
+
+
+def _run(
+    config: ExperimentConfig,
+    setting: Setting,
+    workdir: Workdir | None,
+    before: Evaluation | None,
+) -> Outcome:
     method = make_method(config, setting)
     run_keys, eval_keys = _keys(config)
     if before is None:

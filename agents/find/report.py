@@ -48,6 +48,8 @@ def opening(config: ExperimentConfig, setting: Setting) -> str:
 def asked(config: ExperimentConfig, setting: Setting) -> str:
     """The model, and what is asked of it."""
     wanted = "a linear reward" if setting.judge is None else repr(config.prompt)
+    if config.reward is not None:
+        wanted = f"{config.prompt!r}, reward {config.reward}"
     return f"{setting.name}, {wanted}"
 
 
@@ -141,7 +143,7 @@ def write_files(
         "model": setting.name,
         "model_sha256": weights_digest(setting.weights),
         "prompt": config.prompt,
-        "reward": getattr(setting.reward, "__name__", "reward"),
+        "reward": config.reward or getattr(setting.reward, "__name__", "the model's own"),
         "method": config.method,
         "basis": getattr(config.settings, "basis", "pixel"),
         "steps": str(setting.sampler.num_steps),

@@ -15,10 +15,12 @@ from ai_econ_jax import config as config_lib
 from ai_econ_jax.agents.find import setting
 from ai_econ_jax.agents.find.compare import CompareConfig
 from ai_econ_jax.agents.find.experiment_config import METHODS, ExperimentConfig
+from ai_econ_jax.envs.diffusion import host_rewards
 
 _FIELDS = {
     "model": "model",
     "prompt": "prompt",
+    "reward": "reward",
     "steps": "steps",
     "eta": "eta",
     "eval_images": "eval_images",
@@ -62,6 +64,8 @@ def _define_common(add: Callable[..., None]) -> None:
     text, number, whole = flags.DEFINE_string, flags.DEFINE_float, flags.DEFINE_integer
     add(text, "model", f"{', '.join(setting.NAMES)}, or a folder that train_diffusion left.")
     add(text, "prompt", "What the images shall show; of digits8, a digit such as three.")
+    names = f"{', '.join(host_rewards.NAMES)}, or module:function, which gets images and prompts"
+    add(text, "reward", f"Instead of the model's own: {names}.")
     add(whole, "steps", "Steps of the sampler.")
     add(number, "eta", "Noise that they add, in [0, 1]; the method's own when not given.")
     add(text, "policy_basis", "Of find: pixel, or dct:k for the k x k lowest frequencies.")
