@@ -36,7 +36,7 @@ _DDPO = _but(_FAST, method="ddpo")
 _EQUAL = _but(_DDPO, ddpo__images=80)
 ROWS: dict[str, ExperimentConfig] = {
     "find": _FAST,
-    "find, one step at 0.1": _but(_FAST, find__policy_steps=1, find__learning_rate=0.1),
+    "find, one step of 0.1": _but(_FAST, find__policy_steps=1, find__learning_rate=0.1),
     "find, norm preserved": _but(_FAST, find__norm_preserve=True),
     "find, eta 0.5": _but(_FAST, eta=0.5),
     "find, eta 1": _but(_FAST, eta=1.0),

@@ -1,7 +1,10 @@
+import dataclasses
 import json
 import subprocess
 import sys
 
+import chex
+import jax
 import numpy as np
 import pytest
 import tiny_diffusion
@@ -75,6 +78,28 @@ def test_a_run_on_images_leaves_what_the_page_promises(digits, tmp_path):
         assert about["model_sha256"] == report.weights_digest(setting.weights)
     table = report.table(config, outcome)
     assert "before" in table and "8 images, 16 forward equivalents" in table
+
+
+def test_a_run_goes_on_where_it_stopped_and_is_the_same_again(tmp_path):
+    # Bar 20: to the bit. Fewer images are the beginning of more.
+    config = config_lib.replace_fields(
+        ExperimentConfig(model="gauss", steps=2, eval_images=4, num_seeds=2),
+        {"find.images": 48, "find.replay": 2, "find.baseline": "ema"},
+    )
+    setting = setting_lib.make_setting(config)
+    whole, again = run(config, setting), run(config, setting)
+    with workdir_lib.open_workdir(tmp_path / "run", config) as place:
+        run(config_lib.replace_fields(config, {"find.images": 16}), setting, place)
+        resumed = run(config, setting, place)
+        rows = workdir_lib.read_rows(place.metrics)
+    assert [row["update"] for row in rows] == [1, 2, 3]
+    for other in (again, resumed):
+        chex.assert_trees_all_equal(without_keys(other.state), without_keys(whole.state))
+        np.testing.assert_array_equal(other.after.rewards, whole.after.rewards)
+
+
+def without_keys(state):
+    return dataclasses.replace(state, key=jax.random.key_data(state.key))
 
 
 SMALL = {
