@@ -160,7 +160,7 @@ def compare(
         started = time.perf_counter()
         with open_workdir(workdir.path / row.name, row.config) as place:
             outcome = experiment.run(row.config, setting, place, before.get(eta))
-            curves = [row["seeds"]["reward"] for row in read_rows(place.metrics)]
+            curves = [logged["seeds"]["reward"] for logged in read_rows(place.metrics)]
             pace = _pace(read_rows(place.timing))
         before[eta] = outcome.before
         method = row.config.method
