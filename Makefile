@@ -99,6 +99,8 @@ results: setup
 	$(BIN)/python benchmarks/stepmix_speed.py --many_seeds --scaling \
 		--figure=$(RESULTS)/stepmix_scaling.png --json=$(RESULTS)/stepmix_speed.json
 	$(BIN)/python benchmarks/find_digits.py --json=$(RESULTS)/find_digits.json
+	$(BIN)/python benchmarks/find_cost.py --json=$(RESULTS)/find_cost.json
+	$(BIN)/ai-econ find_compare --prompt=eight --seeds=3 --long_images=3200 --workdir=$(RESULTS)/find_compare
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist ai_econ_jax.egg-info

@@ -20,6 +20,7 @@ SYSTEMS = {
     "ai_economist": "workers earn and trade in a small world, a planner learns the taxes",
     "stepmix": "safe exploration: never worse than a baseline, in any episode",
     "find": "the initial noise of a frozen diffusion model learns what to draw",
+    "find_compare": "find beside best of N, CEM, ReNO, DDPO and DPOK, at equal cost",
     "train_diffusion": "trains the small diffusion models that find leaves frozen",
     "replay": "a recorded episode as a page that plays it, and as figures",
 }
@@ -72,6 +73,25 @@ def run_app(
         print("ai-econ: interrupted", file=sys.stderr)
         sys.exit(_EXIT_INTERRUPTED)
     sys.exit(0)
+
+
+def print_headline(figures: Mapping[str, Any], seconds: float, workdir: Any = None) -> None:
+    """Prints the last line of a command: ``key=value`` pairs for scripts.
+
+    Args:
+        figures: Name to number or string; None is left out.
+        seconds: Since the command began.
+        workdir: An opened `workdir.Workdir`, whose path ends the line, or None.
+    """
+    told = {name: value for name, value in figures.items() if value is not None}
+    told["seconds"] = f"{seconds:.1f}"
+    if workdir is not None:
+        told["workdir"] = workdir.path
+    print(" ".join(f"{name}={_short(value)}" for name, value in told.items()))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _parse(presets: Mapping[str, Any], argv: Sequence[str]) -> Any:

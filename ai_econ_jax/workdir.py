@@ -119,6 +119,18 @@ def open_workdir(path: str | os.PathLike, config: Any, **arguments: Any) -> Iter
         yield Workdir(directory, writes)
 
 
+@contextlib.contextmanager
+def open_if_named(
+    path: str | os.PathLike | None, config: Any, **arguments: Any
+) -> Iterator[Workdir | None]:
+    """`open_workdir`, or None where a launcher was given no path."""
+    if path is None:
+        yield None
+        return
+    with open_workdir(path, config, **arguments) as workdir:
+        yield workdir
+
+
 def _raise_in_all(refusal: WorkdirError | None, directory: pathlib.Path) -> None:
     """Raises process 0's refusal there, and one that points to it in the other processes.
 

@@ -23,25 +23,45 @@ from ai_econ_jax.agents.find.setting import make_setting
 from ai_econ_jax.envs.diffusion.image_data import DIGIT_WORDS
 
 _FAST = PRESETS["fast"]
+
+
+def _but(config: ExperimentConfig, **changes: Any) -> ExperimentConfig:
+    """The config with fields changed; ``find__kl`` is ``find.kl``."""
+    fields = {name.replace("__", "."): value for name, value in changes.items()}
+    return config_lib.replace_fields(config, fields)
+
+
+_DDPO = _but(_FAST, method="ddpo")
+# As many passes of the network as 320 images cost without learning the weights.
+_EQUAL = _but(_DDPO, ddpo__images=80)
 ROWS: dict[str, ExperimentConfig] = {
     "find": _FAST,
-    "find, norm preserved": config_lib.replace_fields(_FAST, {"find.norm_preserve": True}),
-    "find, eta 0.5": dataclasses.replace(_FAST, eta=0.5),
-    "find, eta 1": dataclasses.replace(_FAST, eta=1.0),
-    "find, no baseline": config_lib.replace_fields(_FAST, {"find.baseline": "none"}),
-    "find, learned g": config_lib.replace_fields(_FAST, {"find.baseline": "learned"}),
+    "find, one step of 0.1": _but(_FAST, find__policy_steps=1, find__learning_rate=0.1),
+    "find, norm preserved": _but(_FAST, find__norm_preserve=True),
+    "find, eta 0.5": _but(_FAST, eta=0.5),
+    "find, eta 1": _but(_FAST, eta=1.0),
+    "find, no baseline": _but(_FAST, find__baseline="none"),
+    "find, learned g": _but(_FAST, find__baseline="learned"),
+    "find, learned g at 1e-3": _but(
+        _FAST, find__baseline="learned", find__baseline_learning_rate=1e-3
+    ),
+    "find, initial, clamp, sum": _but(
+        _FAST,
+        find__ratio_reference="initial",
+        find__surrogate="clamp_only",
+        find__logp_reduction="sum",
+    ),
     "official_code": PRESETS["official_code"],
     "paper": PRESETS["paper"],
-    "cem": dataclasses.replace(_FAST, method="cem"),
-    "best_of_n": dataclasses.replace(_FAST, method="best_of_n"),
-    "ddpo 3e-4": dataclasses.replace(_FAST, method="ddpo"),
-    "ddpo 1e-3": config_lib.replace_fields(
-        dataclasses.replace(_FAST, method="ddpo"), {"ddpo.learning_rate": 1e-3}
-    ),
-    "ddpo 1e-3, equal forwards": config_lib.replace_fields(
-        dataclasses.replace(_FAST, method="ddpo"),
-        {"ddpo.learning_rate": 1e-3, "ddpo.images": 80},
-    ),
+    "cem": _but(_FAST, method="cem"),
+    "best_of_n": _but(_FAST, method="best_of_n"),
+    "ddpo 3e-4": _but(_DDPO, ddpo__learning_rate=3e-4),
+    "ddpo 1e-3": _but(_DDPO, ddpo__learning_rate=1e-3),
+    "ddpo 3e-4, equal forwards": _but(_EQUAL, ddpo__learning_rate=3e-4),
+    "ddpo 1e-3, equal forwards": _but(_EQUAL, ddpo__learning_rate=1e-3),
+    "ddpo 3e-3, equal forwards": _but(_EQUAL, ddpo__learning_rate=3e-3),
+    "ddpo 3e-4, 3,200 images": _but(_DDPO, ddpo__learning_rate=3e-4, ddpo__images=3200),
+    "dpok": _but(_FAST, method="dpok"),
 }
 
 

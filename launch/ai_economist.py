@@ -7,7 +7,6 @@ under any taxes. With gather_trade_build, mode train and ``--restore`` start fro
 phase 1.
 """
 
-import contextlib
 import pathlib
 import sys
 import time
@@ -70,19 +69,9 @@ def main(config: Any) -> None:
     if scenario != "one_step":
         arguments["scenario"] = scenario
     config, run = _PLANS[scenario](config, mode, restored)
-    with contextlib.ExitStack() as stack:
-        place = None
-        if _WORKDIR.value is not None:
-            place = stack.enter_context(workdir.open_workdir(_WORKDIR.value, config, **arguments))
+    with workdir.open_if_named(_WORKDIR.value, config, **arguments) as place:
         headline = run(config, place)
-    headline |= {"mode": mode, "seconds": time.perf_counter() - started}
-    if place is not None:
-        headline["workdir"] = place.path
-    print(" ".join(f"{key}={_plain(value)}" for key, value in headline.items()))
-
-
-def _plain(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    cli.print_headline({**headline, "mode": mode}, time.perf_counter() - started, place)
 
 
 if __name__ == "__main__":

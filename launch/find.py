@@ -5,7 +5,6 @@ after, and puts reward, an independent judge's word, distance to real images, di
 side by side. ``--method=list`` prints the methods.
 """
 
-import contextlib
 import time
 
 from absl import flags
@@ -31,26 +30,15 @@ def main(config: ExperimentConfig) -> None:
     config = shortcuts.apply(config)
     setting = make_setting(config)
     print(report.opening(config, setting), flush=True)
-    with contextlib.ExitStack() as stack:
-        place = None
-        if _WORKDIR.value is not None:
-            digest = report.weights_digest(setting.weights)
-            place = stack.enter_context(
-                workdir.open_workdir(_WORKDIR.value, config, weights=digest)
-            )
+    digest = report.weights_digest(setting.weights)
+    with workdir.open_if_named(_WORKDIR.value, config, weights=digest) as place:
         outcome = run(config, setting, place)
         print(report.table(config, outcome))
         if place is not None:
             report.write_files(config, setting, outcome, place)
             figures.write_figures(config, setting, outcome, place)
-    numbers = report.summary(config, setting, outcome)
-    keys = ("reward_before", "reward_after", "success_after", "images", "forward_equivalents")
-    named = {key: numbers[f"{config.method}/{key}"] for key in keys}
-    told = {key: f"{value:.6g}" for key, value in named.items() if value is not None}
-    told["total_seconds"] = f"{time.perf_counter() - started:.1f}"
-    if place is not None:
-        told["workdir"] = str(place.path)
-    print(" ".join(f"{key}={value}" for key, value in told.items()))
+    headline = report.headline(config, outcome)
+    cli.print_headline(headline, time.perf_counter() - started, place)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ Runs algorithms on one tabular problem, a built-in one, your own or a table of G
 seeds, with every executed policy scored exactly. ``--algos=list`` prints the algorithms.
 """
 
-import contextlib
 import time
 
 from absl import flags
@@ -31,21 +30,13 @@ def main(config: StepMixConfig) -> None:
     config = shortcuts.apply(config)
     setting = make_setting(config)
     print(report.opening(setting, config), flush=True)
-    with contextlib.ExitStack() as stack:
-        place = None
-        if _WORKDIR.value is not None:
-            place = stack.enter_context(
-                workdir.open_workdir(_WORKDIR.value, config, problem=setting.fingerprint)
-            )
+    with workdir.open_if_named(_WORKDIR.value, config, problem=setting.fingerprint) as place:
         comparison = compare(config, setting, place)
         print(report.table(comparison))
         if place is not None:
             report.write_summaries(comparison, place)
             figures.write_figures(comparison, place)
-    headline = report.headline(comparison) | {"seconds": f"{time.perf_counter() - started:.1f}"}
-    if place is not None:
-        headline["workdir"] = str(place.path)
-    print(" ".join(f"{key}={value}" for key, value in headline.items()))
+    cli.print_headline(report.headline(comparison), time.perf_counter() - started, place)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,12 @@ from ai_econ_jax.agents.ai_economist.compare import Comparison
 from ai_econ_jax.agents.ai_economist.experiment import WELFARE_NAMES
 from ai_econ_jax.agents.ai_economist.tables import (
     WELFARE_TITLES,
-    csv_text,
     interval_cells,
-    markdown,
     number,
     share,
 )
 from ai_econ_jax.statistics import mean_interval
+from ai_econ_jax.tables import csv_text, markdown
 from ai_econ_jax.workdir import Workdir, write_bytes
 
 OPTIMUM = "optimum"

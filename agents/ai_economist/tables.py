@@ -1,11 +1,6 @@
-"""Tables of both scenarios: Markdown with columns of even width, CSV, numbers in few digits."""
+"""Cells of both scenarios' tables: titles, and numbers in few digits."""
 
 from __future__ import annotations
-
-import csv
-import io
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,33 +14,6 @@ WELFARE_TITLES = {
     "rawlsian": "Rawlsian",
     "productivity": "productivity",
 }
-
-
-def csv_text(rows: Iterator[Mapping[str, Any]]) -> str:
-    """CSV text with the first row's names as header; NaN becomes an empty cell."""
-    buffer = io.StringIO()
-    first = next(rows)
-    writer = csv.DictWriter(buffer, list(first), lineterminator="\n")
-    writer.writeheader()
-    for row in (first, *rows):
-        writer.writerow({k: "" if v != v else v for k, v in row.items()})
-    return buffer.getvalue()
-
-
-def markdown(header: Sequence[str], rows: Mapping[str, Sequence[str]]) -> list[str]:
-    """A Markdown table with columns of even width, numbers to the right.
-
-    Args:
-      header: Names of all columns, that of the rows' titles first.
-      rows: Title to the cells of a row.
-    """
-    lines = [list(header), *([title, *cells] for title, cells in rows.items())]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return [
-        "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |"
-        for line in (lines[0], rule, *lines[1:])
-    ]
 
 
 def interval_cells(interval: Interval) -> list[str]:

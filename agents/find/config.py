@@ -19,8 +19,8 @@ class FindConfig:
 
     images: int = 320  # drawn and scored in all
     batch_size: int = 16  # B, per iteration
-    learning_rate: float = 0.1  # of Adam, per coordinate and step
-    policy_steps: int = 1  # K, per batch
+    learning_rate: float = 0.045  # of Adam, per coordinate and step
+    policy_steps: int = 5  # K, per batch
     basis: str = "pixel"  # or dct:k, the k x k lowest frequencies
     logp_reduction: str = "mean"  # over the dimensions of the noise
     surrogate: str = "ppo_min"  # clamp_only: the bare ratio clamp of the released code
@@ -88,6 +88,7 @@ PAPER = FindConfig(
     images=150,
     batch_size=1,
     learning_rate=1e-3,
+    policy_steps=1,
     surrogate="clamp_only",
     ratio_reference="initial",
     kl="official",

@@ -26,6 +26,7 @@ from ai_econ_jax.agents.find.noise_policy import PixelBasis
 from ai_econ_jax.agents.find.search import BestOfN, Cem, Reno
 from ai_econ_jax.agents.find.setting import Setting
 from ai_econ_jax.envs.diffusion.denoising_mdp import DenoisingEnvironment
+from ai_econ_jax.envs.diffusion.host_rewards import HostReward, plain_errors
 from ai_econ_jax.envs.diffusion.metrics import pixel_diversity
 from ai_econ_jax.envs.diffusion.noise_mdp import DiffusionParams, NoiseEnvironment, Task
 from ai_econ_jax.workdir import Workdir, read_rows
@@ -121,6 +122,10 @@ def make_method(config: ExperimentConfig, setting: Setting) -> Method:
         return Method(trainer, init_weights, updates, images, spent)
     searches: dict[str, Any] = {"cem": Cem, "best_of_n": BestOfN, "reno": Reno}
     search = searches[config.method](still, settings)
+    if config.method == "reno" and isinstance(setting.reward, HostReward):
+        raise ValueError(
+            f"method reno follows the gradient of the reward, and {setting.reward.name} has none"
+        )
     passes = 3 if config.method == "reno" else 1
 
     def init_search(key: jax.Array) -> Any:
@@ -129,27 +134,45 @@ def make_method(config: ExperimentConfig, setting: Setting) -> Method:
     return Method(search, init_search, updates, images, passes * images * forwards)
 
 
-def run(config: ExperimentConfig, setting: Setting, workdir: Workdir | None = None) -> Outcome:
+def run(
+    config: ExperimentConfig,
+    setting: Setting,
+    workdir: Workdir | None = None,
+    before: Evaluation | None = None,
+) -> Outcome:
     """Runs a method on all seeds.
 
     Args:
       config: What to run.
       setting: Of this config, from `make_setting`.
       workdir: Where rows and checkpoints go, and where a run that was killed goes on.
+      before: Of an earlier run with this model, prompt, sampler and these seeds; made when None.
+
+    Raises:
+      RewardError: A reward of the host failed, or is no number.
+      NonFiniteError: The run diverged.
     """
+    with plain_errors():
+        return _run(config, setting, workdir, before)
+
+
+def _run(
+    config: ExperimentConfig,
+    setting: Setting,
+    workdir: Workdir | None,
+    before: Evaluation | None,
+) -> Outcome:
     method = make_method(config, setting)
-    seeds = jnp.arange(config.seed, config.seed + config.num_seeds)
-    keys = jax.vmap(jax.random.key)(seeds)
-    split = jax.vmap(jax.random.split)(keys)
-    run_keys, eval_keys = split[:, 0], split[:, 1]
-    before = evaluate(config, setting, None, None, eval_keys)
+    run_keys, eval_keys = _keys(config)
+    if before is None:
+        before = evaluate(config, setting, None, None, eval_keys)
     started = time.perf_counter()
     state = loop.train(
         _OverSeeds(method.learner),
         jax.vmap(method.init)(run_keys),
         constants=(setting.weights,),
         num_updates=method.num_updates,
-        updates_per_segment=min(method.num_updates, _MOST_UPDATES_PER_SEGMENT),
+        updates_per_segment=updates_per_segment(method.num_updates),
         keep_checkpoints=1,
         workdir=workdir,
         progress_metric="reward",
@@ -161,6 +184,45 @@ def run(config: ExperimentConfig, setting: Setting, workdir: Workdir | None = No
         seconds = sum(row["segment_seconds"] + row["host_seconds"] for row in rows)
     after = evaluate(config, setting, method.learner, state, eval_keys)
     return Outcome(method, state, before, after, seconds, devices.peak_bytes())
+
+
+def updates_per_segment(num_updates: int) -> int:
+    """At most a quarter of a run, so that not all of its time is the first segment's compilation.
+
+    A divisor, so that no shorter last segment is compiled too.
+    """
+    most = min(_MOST_UPDATES_PER_SEGMENT, max(1, num_updates // 4))
+    return max(size for size in range(1, most + 1) if num_updates % size == 0)
+
+
+def _keys(config: ExperimentConfig) -> tuple[jax.Array, jax.Array]:
+    """Keys key[R] of the runs and of their evaluations."""
+    seeds = jnp.arange(config.seed, config.seed + config.num_seeds)
+    split = jax.vmap(jax.random.split)(jax.vmap(jax.random.key)(seeds))
+    return split[:, 0], split[:, 1]
+
+
+def update_bytes(method: Method, setting: Setting) -> int:
+    """Memory of one update of one seed, as its compiled program plans it.
+
+    Inputs, results and everything in between, a buffer that is used twice counted once; the
+    weights of the model are among the inputs. Depends on the program and the kind of device, not
+    on what else the process has done.
+    """
+    state = jax.eval_shape(method.init, jax.random.key(0))
+    return program_bytes(method.learner.update, state, setting.weights)
+
+
+def program_bytes(function: Callable, *arguments: Any) -> int:
+    """As `update_bytes`, of any function of arrays, or of their shapes and types."""
+    planned = jax.jit(function).lower(*arguments).compile().memory_analysis()
+    assert planned is not None
+    return (
+        planned.argument_size_in_bytes
+        + planned.output_size_in_bytes
+        + planned.temp_size_in_bytes
+        - planned.alias_size_in_bytes
+    )
 
 
 def evaluate(

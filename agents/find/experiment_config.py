@@ -29,6 +29,7 @@ class ExperimentConfig:
 
     model: str = "digits8"  # a name, or a folder that train_diffusion left
     prompt: str = "three"  # what the images shall show; gauss has none
+    reward: str | None = None  # jpeg, neg_jpeg or module:function; None: the model's own
     method: str = "find"
     steps: int = 20  # of the sampler
     eta: float | None = None  # noise that its steps add; None: 0, and 1 for ddpo and dpok

@@ -35,7 +35,7 @@ def before_after(
     panels = (("before", outcome.before), (f"after {config.method}", outcome.after))
     with plotting.figure(path, columns=2, panel=(4.0, 2.5)) as (figure, axes):
         for place, (name, evaluation) in zip(axes[0], panels, strict=True):
-            place.imshow(_tiles(evaluation.images[0]), cmap="gray", vmin=0, vmax=1)
+            place.imshow(tiles(evaluation.images[0]), cmap="gray", vmin=0, vmax=1)
             place.set_axis_off()
             told = f"{name}: reward {evaluation.rewards[0].mean():.2f}"
             if evaluation.success is not None:
@@ -67,12 +67,12 @@ def learning(
     return figure
 
 
-def _tiles(images: np.ndarray) -> np.ndarray:
-    """The first images [N, H, W, C] as one picture in [0, 1]."""
-    shown = images[: _ROWS * _COLUMNS]
+def tiles(images: np.ndarray, rows: int = _ROWS, columns: int = _COLUMNS) -> np.ndarray:
+    """The first images [N, H, W, C] in [-1, 1] as one picture in [0, 1]."""
+    shown = images[: rows * columns]
     height, width, channels = shown.shape[1:]
-    sheet = np.ones((_ROWS, _COLUMNS, height + 1, width + 1, channels))
+    sheet = np.ones((rows, columns, height + 1, width + 1, channels))
     for i, image in enumerate(shown):
-        sheet[i // _COLUMNS, i % _COLUMNS, :height, :width] = (image + 1) / 2
+        sheet[i // columns, i % columns, :height, :width] = (image + 1) / 2
     sheet = sheet.transpose(0, 2, 1, 3, 4)
-    return sheet.reshape(_ROWS * (height + 1), _COLUMNS * (width + 1), channels)
+    return sheet.reshape(rows * (height + 1), columns * (width + 1), channels)

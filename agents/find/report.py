@@ -12,11 +12,12 @@ from ai_econ_jax.agents.find.experiment import Evaluation, Outcome
 from ai_econ_jax.agents.find.experiment_config import METHODS, ExperimentConfig
 from ai_econ_jax.agents.find.setting import Setting
 from ai_econ_jax.envs.diffusion import weights as weights_lib
+from ai_econ_jax.tables import markdown
 from ai_econ_jax.workdir import Workdir, write_summary
 
 _LEARNS_NOISE = ("find", "cem")  # whose distribution of the noise is worth keeping
 _USUAL_NORM = (0.9, 1.5)
-_COLUMNS = ("", "reward", "success", "Fréchet", "diversity", "E|z|²/D")
+COLUMNS = ("", "reward", "success", "Fréchet", "diversity", "E|z|²/D")
 
 
 def methods() -> str:
@@ -28,9 +29,8 @@ def methods() -> str:
 def opening(config: ExperimentConfig, setting: Setting) -> str:
     """What is known before anything runs."""
     dimensions = int(np.prod(setting.model.latent_shape))
-    asked = f"{config.prompt!r}" if setting.judge is not None else "a linear reward"
     lines = [
-        f"{setting.name}, {asked}: D = {dimensions}, {setting.sampler.num_steps} steps, "
+        f"{asked(config, setting)}: D = {dimensions}, {setting.sampler.num_steps} steps, "
         f"eta {setting.sampler.eta:g}",
         f"{config.method}: {config.settings.images} images in batches of "
         f"{config.settings.batch_size}, seeds {config.seed} to "
@@ -45,6 +45,14 @@ def opening(config: ExperimentConfig, setting: Setting) -> str:
     return "\n".join(lines)
 
 
+def asked(config: ExperimentConfig, setting: Setting) -> str:
+    """The model, and what is asked of it."""
+    wanted = "a linear reward" if setting.judge is None else repr(config.prompt)
+    if config.reward is not None:
+        wanted = f"{config.prompt!r}, reward {config.reward}"
+    return f"{setting.name}, {wanted}"
+
+
 def summary(config: ExperimentConfig, setting: Setting, outcome: Outcome) -> dict[str, Any]:
     """The flat dictionary for ``summary.json``: means over seeds, and lists of them."""
     figures: dict[str, Any] = {
@@ -55,13 +63,19 @@ def summary(config: ExperimentConfig, setting: Setting, outcome: Outcome) -> dic
         "eta": setting.sampler.eta,
         "eval_images": config.eval_images,
     }
-    own: dict[str, Any] = {}
+    own = figures_of(outcome)
+    return figures | {f"{config.method}/{name}": value for name, value in own.items()}
+
+
+def figures_of(outcome: Outcome) -> dict[str, Any]:
+    """Figures of one method: means over seeds, and lists of them; None where there is no judge."""
+    figures: dict[str, Any] = {}
     for when, evaluation in (("before", outcome.before), ("after", outcome.after)):
-        for name, values in _by_seed(evaluation).items():
-            own[f"{name}_{when}"] = None if values is None else values.mean()
-            own[f"{name}_{when}_by_seed"] = None if values is None else values
-    own["drift"] = own.pop("norm_ratio_after")
-    own |= {
+        for name, values in by_seed(evaluation).items():
+            figures[f"{name}_{when}"] = None if values is None else float(values.mean())
+            figures[f"{name}_{when}_by_seed"] = values
+    figures["drift"] = figures.pop("norm_ratio_after")
+    figures |= {
         "images": outcome.method.images,
         "forward_equivalents": outcome.method.forward_equivalents,
         "seconds": outcome.seconds,
@@ -69,23 +83,14 @@ def summary(config: ExperimentConfig, setting: Setting, outcome: Outcome) -> dic
     }
     best = getattr(outcome.state, "best_reward", None)
     if best is not None:
-        own["best_reward"] = np.asarray(best).mean()
-    return figures | {f"{config.method}/{name}": value for name, value in own.items()}
+        figures["best_reward"] = float(np.asarray(best).mean())
+    return figures
 
 
 def table(config: ExperimentConfig, outcome: Outcome) -> str:
     """A Markdown table, before and after, and what it cost."""
-    rows = [
-        _COLUMNS,
-        _cells("before", outcome.before),
-        _cells("after", outcome.after),
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = tuple("-" * (width - 1) + ":" for width in widths)
-    lines = [
-        "| " + " | ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in (rows[0], rule, *rows[1:])
-    ]
+    evaluations = {"before": outcome.before, "after": outcome.after}
+    lines = markdown(COLUMNS, {when: cells(each) for when, each in evaluations.items()})
     notes = [
         f"{config.eval_images} fresh images of each of {config.num_seeds} seeds; reward ± standard "
         "error over all of them. Success is the judge's word, who saw other images than the "
@@ -97,13 +102,30 @@ def table(config: ExperimentConfig, outcome: Outcome) -> str:
     best = getattr(outcome.state, "best_reward", None)
     if best is not None:
         notes.append(f"Best single image: reward {np.asarray(best).mean():.3f}.")
-    drift = outcome.after.norm_ratio.mean()
-    if not _USUAL_NORM[0] <= drift <= _USUAL_NORM[1]:
-        notes.append(
-            f"WARNING: E|z|²/D = {drift:.2f} has left [{_USUAL_NORM[0]}, {_USUAL_NORM[1]}]: the "
-            "model was trained on 1, so look at the images before trusting the reward."
-        )
+    if has_drifted(outcome):
+        notes.append(f"WARNING: {drift_warning(outcome)}")
     return "\n".join(["", *lines, "", *(f"- {note}" for note in notes)])
+
+
+def has_drifted(outcome: Outcome) -> bool:
+    """Whether the noise has left the shell on which the model was trained. Spec, bar 17."""
+    return not _USUAL_NORM[0] <= outcome.after.norm_ratio.mean() <= _USUAL_NORM[1]
+
+
+def drift_warning(outcome: Outcome) -> str:
+    """What to say then."""
+    return (
+        f"E|z|²/D = {outcome.after.norm_ratio.mean():.2f} has left [{_USUAL_NORM[0]}, "
+        f"{_USUAL_NORM[1]}]: the model was trained on 1, so look at the images before trusting "
+        "the reward."
+    )
+
+
+def headline(config: ExperimentConfig, outcome: Outcome) -> dict[str, Any]:
+    """The few figures of the last printed line."""
+    figures = figures_of(outcome)
+    keys = ("reward_before", "reward_after", "success_after", "images", "forward_equivalents")
+    return {key: figures[key] for key in keys}
 
 
 def write_files(
@@ -121,7 +143,7 @@ def write_files(
         "model": setting.name,
         "model_sha256": weights_digest(setting.weights),
         "prompt": config.prompt,
-        "reward": getattr(setting.reward, "__name__", "reward"),
+        "reward": config.reward or getattr(setting.reward, "__name__", "the model's own"),
         "method": config.method,
         "basis": getattr(config.settings, "basis", "pixel"),
         "steps": str(setting.sampler.num_steps),
@@ -147,7 +169,8 @@ def weights_digest(weights: Any) -> str:
     return digest.hexdigest()
 
 
-def _by_seed(evaluation: Evaluation) -> dict[str, Any]:
+def by_seed(evaluation: Evaluation) -> dict[str, Any]:
+    """Figures f[R] of each seed; None where the model has no judge or no real images."""
     success = evaluation.success
     return {
         "reward": evaluation.rewards.mean(1),
@@ -158,16 +181,16 @@ def _by_seed(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _cells(name: str, evaluation: Evaluation) -> tuple[str, ...]:
+def cells(evaluation: Evaluation) -> tuple[str, ...]:
+    """Cells of a table: reward ± standard error over all images, and what stands beside it."""
     rewards = evaluation.rewards
     error = rewards.std(ddof=1) / np.sqrt(rewards.size)
-    figures = _by_seed(evaluation)
+    figures = by_seed(evaluation)
 
     def mean(key: str, form: str) -> str:
         return "-" if figures[key] is None else format(figures[key].mean(), form)
 
     return (
-        name,
         f"{rewards.mean():.3f} ± {error:.3f}",
         mean("success", ".1%"),
         mean("frechet", ".2f"),

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_econ_jax.agents.find.experiment_config import ExperimentConfig
-from ai_econ_jax.envs.diffusion import classifier, pixel_model
+from ai_econ_jax.envs.diffusion import classifier, host_rewards, pixel_model
 from ai_econ_jax.envs.diffusion.gauss import GaussModel, GaussWeights
 from ai_econ_jax.envs.diffusion.image_data import DIGIT_WORDS, load_digits8
 from ai_econ_jax.envs.diffusion.metrics import FrechetReference
@@ -45,9 +45,18 @@ def make_setting(config: ExperimentConfig) -> Setting:
     """Loads what a config names.
 
     Raises:
-      ValueError: A prompt that the model does not understand, or a model that is not whole.
+      ValueError: A prompt that the model does not understand, a model that is not whole, or a
+        reward that cannot be had.
       FileNotFoundError: A folder that is missing, or a file of it.
     """
+    setting = _with_own_reward(config)
+    if config.reward is None:
+        return setting
+    task = dataclasses.replace(setting.task, reward=host_rewards.encode_prompt(config.prompt))
+    return dataclasses.replace(setting, reward=host_rewards.make(config.reward), task=task)
+
+
+def _with_own_reward(config: ExperimentConfig) -> Setting:
     sampler = SamplerConfig(num_steps=config.steps, eta=config.sampler_eta)
     if config.model == "gauss":
         return _gauss(sampler)

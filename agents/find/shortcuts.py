@@ -13,12 +13,14 @@ from absl import flags
 
 from ai_econ_jax import config as config_lib
 from ai_econ_jax.agents.find import setting
+from ai_econ_jax.agents.find.compare import CompareConfig
 from ai_econ_jax.agents.find.experiment_config import METHODS, ExperimentConfig
+from ai_econ_jax.envs.diffusion import host_rewards
 
 _FIELDS = {
     "model": "model",
     "prompt": "prompt",
-    "method": "method",
+    "reward": "reward",
     "steps": "steps",
     "eta": "eta",
     "eval_images": "eval_images",
@@ -28,21 +30,42 @@ _FIELDS = {
     "norm_preserve": "find.norm_preserve",
 }
 _OF_THE_METHOD = {"images": "images", "batch_size": "batch_size", "lr": "learning_rate"}
+_OF_THE_COMPARISON = {"methods": "methods", "images": "images", "long_images": "long_images"}
 
 
 def define(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flags, on absl's global ones unless a test says otherwise."""
-
-    def add(kind: Callable[..., Any], name: str, about: str) -> None:
-        kind(name, None, about, flag_values=values)
-
+    add = _adder(values)
+    _define_common(add)
     text, number, whole = flags.DEFINE_string, flags.DEFINE_float, flags.DEFINE_integer
-    add(text, "model", f"{', '.join(setting.NAMES)}, or a folder that train_diffusion left.")
-    add(text, "prompt", "What the images shall show; of digits8, a digit such as three.")
     add(text, "method", f"list prints them: {', '.join(METHODS)}.")
     add(whole, "images", "Images that the method may draw.")
     add(whole, "batch_size", "Images of one update.")
     add(number, "lr", "Learning rate of the method.")
+
+
+def define_comparison(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flags of a comparison."""
+    add = _adder(values)
+    _define_common(add)
+    add(flags.DEFINE_list, "methods", f"Comma-separated, of {', '.join(METHODS)}.")
+    add(flags.DEFINE_integer, "images", "Images that each method may draw.")
+    add(flags.DEFINE_integer, "long_images", "The same, in a second run of each; 0 for none.")
+
+
+def _adder(values: flags.FlagValues) -> Callable[..., None]:
+    def add(kind: Callable[..., Any], name: str, about: str) -> None:
+        kind(name, None, about, flag_values=values)
+
+    return add
+
+
+def _define_common(add: Callable[..., None]) -> None:
+    text, number, whole = flags.DEFINE_string, flags.DEFINE_float, flags.DEFINE_integer
+    add(text, "model", f"{', '.join(setting.NAMES)}, or a folder that train_diffusion left.")
+    add(text, "prompt", "What the images shall show; of digits8, a digit such as three.")
+    names = f"{', '.join(host_rewards.NAMES)}, or module:function, which gets images and prompts"
+    add(text, "reward", f"Instead of the model's own: {names}.")
     add(whole, "steps", "Steps of the sampler.")
     add(number, "eta", "Noise that they add, in [0, 1]; the method's own when not given.")
     add(text, "policy_basis", "Of find: pixel, or dct:k for the k x k lowest frequencies.")
@@ -63,17 +86,26 @@ def apply(config: ExperimentConfig, values: flags.FlagValues = flags.FLAGS) -> E
     Raises:
       ValueError: A flag that contradicts another, or a value that its field must not have.
     """
-    given = {
-        name: values[name].value
-        for name in (*_FIELDS, *_OF_THE_METHOD)
-        if values[name].value is not None
-    }
-    short: dict[str, Any] = {_FIELDS[n]: value for n, value in given.items() if n in _FIELDS}
-    method = short.get("method", config.method)
+    short = {field: values[name].value for name, field in _FIELDS.items() if _given(values, name)}
+    method = values["method"].value or config.method
     config_lib.check_one_of("method", method, tuple(METHODS))
+    short["method"] = method
     for name, field in _OF_THE_METHOD.items():
-        if name in given:
+        if _given(values, name):
             if not hasattr(getattr(config, method), field):
                 raise ValueError(f"--{name}: the method {method} has no {field}")
-            short[f"{method}.{field}"] = given[name]
+            short[f"{method}.{field}"] = values[name].value
     return config_lib.replace_fields(config, config_lib.merge_short_flags(config, short, values))
+
+
+def apply_comparison(
+    config: CompareConfig, values: flags.FlagValues = flags.FLAGS
+) -> CompareConfig:
+    """As `apply`, for the flags of a comparison."""
+    fields = {name: f"run.{field}" for name, field in _FIELDS.items()} | _OF_THE_COMPARISON
+    short = {field: values[name].value for name, field in fields.items() if _given(values, name)}
+    return config_lib.replace_fields(config, config_lib.merge_short_flags(config, short, values))
+
+
+def _given(values: flags.FlagValues, name: str) -> bool:
+    return values[name].value is not None

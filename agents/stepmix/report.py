@@ -5,9 +5,6 @@ Values are in units of the original rewards. Axes: B seeds.
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ from ai_econ_jax.agents.stepmix.config import ALGORITHMS, RunConfig, StepMixConf
 from ai_econ_jax.agents.stepmix.experiment import Comparison, comparison_of
 from ai_econ_jax.agents.stepmix.run import Trace
 from ai_econ_jax.agents.stepmix.setting import Setting
+from ai_econ_jax.tables import csv_text, markdown
 from ai_econ_jax.workdir import Workdir, write_bytes, write_summary
 
 TITLES = {
@@ -92,10 +90,9 @@ def is_heuristic(how: RunConfig) -> bool:
 
 def table(comparison: Comparison) -> str:
     """A Markdown table with one row per algorithm, readable on a terminal too, and its notes."""
-    rows = [_COLUMNS, *(_cells(comparison, name) for name in comparison.traces)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines = [_line(widths, row) for row in (rows[0], rule, *rows[1:])]
+    lines = markdown(
+        _COLUMNS, {TITLES[name]: _cells(comparison, name) for name in comparison.traces}
+    )
     return "\n".join(["", *lines, "", *(f"- {note}" for note in _notes(comparison))])
 
 
@@ -156,14 +153,8 @@ def write_summaries(comparison: Comparison, workdir: Workdir) -> None:
     if not workdir.writes:
         return
     rows = {name: figures_of(trace) for name, trace in comparison.traces.items()}
-    buffer = io.StringIO()
-    columns = ["algorithm", *next(iter(rows.values()))]
-    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-    writer.writeheader()
-    for name, row in rows.items():
-        cells = {key: value if np.isfinite(value) else "" for key, value in row.items()}
-        writer.writerow({"algorithm": name, **cells})
-    write_bytes(workdir.path / "summary.csv", buffer.getvalue().encode())
+    text = csv_text({"algorithm": name, **row} for name, row in rows.items())
+    write_bytes(workdir.path / "summary.csv", text.encode())
     write_bytes(workdir.path / "table.md", (table(comparison).lstrip() + "\n").encode())
     write_summary(workdir, summary(comparison))
 
@@ -178,7 +169,6 @@ def _cells(comparison: Comparison, name: str) -> tuple[str, ...]:
     spread = figures["regret_std"]
     shortfall = figures["worst_shortfall"]
     return (
-        TITLES[name],
         number(figures["regret_mean"]) + ("" if np.isnan(spread) else f" ± {number(spread)}"),
         number(figures["second_half_regret_mean"]),
         f"{figures['violating_episodes_mean']:.4g} ({figures['violating_episodes_max']})",
@@ -188,14 +178,6 @@ def _cells(comparison: Comparison, name: str) -> tuple[str, ...]:
         _episode(figures["full_episode_median"]),
         number(figures["last_gap_mean"]),
         number(figures["seed_episodes_per_second"]),
-    )
-
-
-def _line(widths: Sequence[int], cells: Sequence[str]) -> str:
-    return (
-        "| "
-        + " | ".join([cells[0].ljust(widths[0]), *map(str.rjust, cells[1:], widths[1:])])
-        + " |"
     )
 
 

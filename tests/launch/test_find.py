@@ -1,9 +1,10 @@
+import dataclasses
 import json
 import subprocess
 import sys
 
+import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_diffusion
@@ -15,16 +16,9 @@ from ai_econ_jax.agents.find import figures, report, shortcuts
 from ai_econ_jax.agents.find import setting as setting_lib
 from ai_econ_jax.agents.find.experiment import make_method, run
 from ai_econ_jax.agents.find.experiment_config import METHODS, PRESETS, ExperimentConfig
-from ai_econ_jax.envs.diffusion import classifier, pixel_model
 from ai_econ_jax.envs.diffusion.gauss import affine_map
-from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
-from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
 from ai_econ_jax.envs.diffusion.weights import read_safetensors
 
-TINY = PixelModel(
-    tiny_diffusion.unet(8),
-    ScheduleConfig(clip_sample=True),
-)
 SUMMARY = {
     "reward_before",
     "reward_after",
@@ -51,19 +45,7 @@ def parse(*arguments):
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
     """A folder of a model that knows nothing, as train_diffusion leaves it."""
-    folder = tmp_path_factory.mktemp("models") / "digits"
-    generator = np.random.default_rng(0)
-
-    def random(leaf):
-        return jnp.asarray(0.2 * generator.standard_normal(leaf.shape), jnp.float32)
-
-    template = jax.eval_shape(TINY.init, jax.random.key(0))
-    pixel_model.save_folder(folder, TINY, jax.tree.map(random, template), jnp.float16)
-    network = classifier.Classifier(10)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
-    for part in ("reward", "judge"):
-        classifier.save(folder / part, jax.tree.map(random, shapes["params"]))
-    return folder
+    return tiny_diffusion.write_digits(tmp_path_factory.mktemp("models") / "digits")
 
 
 def test_a_run_on_images_leaves_what_the_page_promises(digits, tmp_path):
@@ -96,6 +78,28 @@ def test_a_run_on_images_leaves_what_the_page_promises(digits, tmp_path):
         assert about["model_sha256"] == report.weights_digest(setting.weights)
     table = report.table(config, outcome)
     assert "before" in table and "8 images, 16 forward equivalents" in table
+
+
+def test_a_run_goes_on_where_it_stopped_and_is_the_same_again(tmp_path):
+    # Bar 20: to the bit. Fewer images are the beginning of more.
+    config = config_lib.replace_fields(
+        ExperimentConfig(model="gauss", steps=2, eval_images=4, num_seeds=2),
+        {"find.images": 48, "find.replay": 2, "find.baseline": "ema"},
+    )
+    setting = setting_lib.make_setting(config)
+    whole, again = run(config, setting), run(config, setting)
+    with workdir_lib.open_workdir(tmp_path / "run", config) as place:
+        run(config_lib.replace_fields(config, {"find.images": 16}), setting, place)
+        resumed = run(config, setting, place)
+        rows = workdir_lib.read_rows(place.metrics)
+    assert [row["update"] for row in rows] == [1, 2, 3]
+    for other in (again, resumed):
+        chex.assert_trees_all_equal(without_keys(other.state), without_keys(whole.state))
+        np.testing.assert_array_equal(other.after.rewards, whole.after.rewards)
+
+
+def without_keys(state):
+    return dataclasses.replace(state, key=jax.random.key_data(state.key))
 
 
 SMALL = {

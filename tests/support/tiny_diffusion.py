@@ -1,5 +1,12 @@
 """The smallest U-Net of one level, for tests of what is built around one."""
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ai_econ_jax.envs.diffusion import classifier, pixel_model
+from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
+from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
 from ai_econ_jax.envs.diffusion.unet import UNetConfig
 
 
@@ -16,3 +23,20 @@ def unet(sample_size: int) -> UNetConfig:
         layers_per_block=1,
         norm_num_groups=4,
     )
+
+
+def write_digits(folder):
+    """A folder as train_diffusion leaves it, of a model and classifiers of random weights."""
+    model = PixelModel(unet(8), ScheduleConfig(clip_sample=True))
+    generator = np.random.default_rng(0)
+
+    def random(leaf):
+        return jnp.asarray(0.2 * generator.standard_normal(leaf.shape), jnp.float32)
+
+    template = jax.eval_shape(model.init, jax.random.key(0))
+    pixel_model.save_folder(folder, model, jax.tree.map(random, template), jnp.float16)
+    network = classifier.Classifier(10)
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    for part in ("reward", "judge"):
+        classifier.save(folder / part, jax.tree.map(random, shapes["params"]))
+    return folder

@@ -18,12 +18,11 @@ from ai_econ_jax.agents.ai_economist.gather_trade_build.evaluation import (
 from ai_econ_jax.agents.ai_economist.gather_trade_build.experiment import WELFARE_NAMES
 from ai_econ_jax.agents.ai_economist.tables import (
     WELFARE_TITLES,
-    csv_text,
     interval_cells,
-    markdown,
 )
 from ai_econ_jax.envs.gather_trade_build import episode_log, replay
 from ai_econ_jax.statistics import mean_interval
+from ai_econ_jax.tables import csv_text, markdown
 from ai_econ_jax.workdir import Workdir, write_bytes
 
 TITLES = {

@@ -116,6 +116,7 @@ def test_the_optimum_of_a_linear_reward_is_reached():
     config = FindConfig(
         batch_size=64,
         images=64,
+        policy_steps=1,
         learning_rate=0.05,
         logp_reduction="sum",
         reward_weight=1.0,
@@ -225,7 +226,7 @@ def test_equal_rewards_teach_nothing_and_are_counted():
 
 
 def test_std_never_falls_below_its_floor():
-    config = FindConfig(learning_rate=3.0, kl_weight=0.0)
+    config = FindConfig(learning_rate=3.0, policy_steps=1, kl_weight=0.0)
     state, _ = run(learner(config), begin(config), 5)
     assert state.policy.std.min() == pytest.approx(1e-4)
 
@@ -252,7 +253,8 @@ def test_two_devices_learn_what_one_learns():
 def test_another_learning_rate_seed_or_prompt_compiles_nothing_new():
     # Bar 18.
     configs = [
-        FindConfig(learning_rate=rate, images=images) for rate, images in ((0.1, 32), (0.2, 64))
+        FindConfig(learning_rate=rate, images=images, policy_steps=1)
+        for rate, images in ((0.1, 32), (0.2, 64))
     ]
     assert learner(configs[0]) == learner(configs[1])
     update = jax.jit(chex.assert_max_traces(learner(configs[0]).update, n=1))

@@ -1,0 +1,215 @@
+"""All methods on one model and prompt, at equal images and at equal forward-equivalents. Spec 4.
+
+A row of the comparison is one method with one budget. Axes: R seeds, U updates of a run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ai_econ_jax import config as config_lib
+from ai_econ_jax.agents.find import experiment
+from ai_econ_jax.agents.find.experiment import Evaluation, Outcome
+from ai_econ_jax.agents.find.experiment_config import METHODS, PRESETS, ExperimentConfig
+from ai_econ_jax.agents.find.setting import Setting
+from ai_econ_jax.workdir import Workdir, open_workdir, read_rows
+
+REFERENCE = "ddpo"  # whose reward the others are to reach
+NO_DISTRIBUTION = ("best_of_n", "reno")  # they end with one image, and do not get better at drawing
+_WINDOW_IMAGES = 64  # over which the rewards of a run are averaged before they are compared
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareConfig:
+    """Which methods, and with how many images each."""
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    images: int = 320  # of every method
+    equal_forwards: bool = True  # what costs more than a pass a step: also with fewer images
+    long_images: int = 0  # of methods that learn a distribution, in a second run; 0: none
+    run: ExperimentConfig = ExperimentConfig()  # `method` and all `images` are not read
+
+    def validate(self) -> None:
+        """Check names and ranges, and that every method can do with the images."""
+        config_lib.check(bool(self.methods), "methods", self.methods, "must name a method")
+        for method in self.methods:
+            config_lib.check_one_of("methods", method, tuple(METHODS))
+        config_lib.check(
+            len(set(self.methods)) == len(self.methods),
+            "methods",
+            self.methods,
+            "names one twice",
+        )
+        for field in ("images", "long_images"):
+            images = getattr(self, field)
+            for method in self.methods:
+                batch = getattr(self.run, method).batch_size
+                config_lib.check(
+                    images >= batch or (field == "long_images" and images == 0),
+                    field,
+                    images,
+                    f"must be at least {batch}, the batch_size of {method}",
+                )
+
+
+COMPARE_PRESETS = {name: CompareConfig(run=preset) for name, preset in PRESETS.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One method with one budget."""
+
+    name: str
+    config: ExperimentConfig
+    budget: str  # images, forwards or long: what it is equal in
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a row left."""
+
+    row: Row
+    setting: Setting
+    outcome: Outcome
+    rewards: NDArray  # f64[R, U], mean of each batch
+    run_seconds: float  # of all updates of all seeds, without compilation
+    update_bytes: int  # see `experiment.update_bytes`
+
+    @property
+    def batch_size(self) -> int:
+        """Images of an update."""
+        return self.row.config.settings.batch_size
+
+    @property
+    def images(self) -> NDArray:
+        """i64[U], drawn up to the end of each update."""
+        return (1 + np.arange(self.rewards.shape[1])) * self.batch_size
+
+    def smooth(self) -> NDArray:
+        """f64[R, U]: `rewards`, each the mean over the batches up to it, 64 images at most."""
+        width = max(1, round(_WINDOW_IMAGES / self.batch_size))
+        total = np.cumsum(np.pad(self.rewards, ((0, 0), (1, 0))), axis=1)
+        last = 1 + np.arange(self.rewards.shape[1])
+        first = np.maximum(last - width, 0)
+        return (total[:, last] - total[:, first]) / (last - first)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reached:
+    """When the mean over seeds of a method's smoothed reward first is that of the reference."""
+
+    images: int
+    forward_equivalents: float
+    seconds: float  # for one seed, without compilation
+
+
+def plan(config: CompareConfig, make_setting: Callable[[ExperimentConfig], Setting]) -> list[Row]:
+    """The rows of a comparison, methods in their order, budgets in that of `Row.budget`.
+
+    Raises:
+      ValueError: As `make_setting`; settings that do not fit the model.
+    """
+    rows = []
+    for method in config.methods:
+        own = dataclasses.replace(config.run, method=method)
+        setting = make_setting(own)
+        batch = own.settings.batch_size
+        forwards = config.images * setting.sampler.forwards_per_image
+
+        def of(images: int, own: ExperimentConfig = own) -> ExperimentConfig:
+            whole = images // own.settings.batch_size * own.settings.batch_size
+            return config_lib.replace_fields(own, {f"{own.method}.images": whole})
+
+        rows.append(Row(method, of(config.images), "images"))
+        cost = experiment.make_method(of(batch), setting).forward_equivalents
+        if config.equal_forwards and cost > batch * setting.sampler.forwards_per_image:
+            fewer = max(1, forwards // cost) * batch
+            rows.append(Row(f"{method}_equal_forwards", of(fewer), "forwards"))
+        if config.long_images and method not in NO_DISTRIBUTION:
+            rows.append(Row(f"{method}_{config.long_images}", of(config.long_images), "long"))
+    return rows
+
+
+def compare(
+    rows: list[Row],
+    make_setting: Callable[[ExperimentConfig], Setting],
+    workdir: Workdir,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Result]:
+    """Runs all rows, each in a work directory of its own, where a killed comparison goes on.
+
+    Args:
+      rows: From `plan`.
+      make_setting: Config to the model and the task.
+      workdir: Of the comparison; that of a row is a folder in it.
+      say: Told before and after each row.
+    """
+    results = []
+    before: dict[float, Evaluation] = {}  # by eta, the one thing in which samplers differ
+    paces: dict[str, float] = {}  # of methods; of their rows, a short one may know none
+    needed: dict[str, int] = {}
+    for index, row in enumerate(rows, 1):
+        setting = make_setting(row.config)
+        eta = setting.sampler.eta
+        started = time.perf_counter()
+        with open_workdir(workdir.path / row.name, row.config) as place:
+            outcome = experiment.run(row.config, setting, place, before.get(eta))
+            curves = [logged["seeds"]["reward"] for logged in read_rows(place.metrics)]
+            pace = _pace(read_rows(place.timing))
+        before[eta] = outcome.before
+        method = row.config.method
+        paces[method] = min(pace, paces.get(method, np.inf))
+        if method not in needed:
+            needed[method] = experiment.update_bytes(outcome.method, setting)
+        results.append(Result(row, setting, outcome, np.asarray(curves, np.float64).T, 0.0, 0))
+        say(
+            f"{index}/{len(rows)} {row.name}: reward {outcome.before.rewards.mean():.3f} -> "
+            f"{outcome.after.rewards.mean():.3f}, {time.perf_counter() - started:.0f} s"
+        )
+    return [
+        dataclasses.replace(
+            result,
+            run_seconds=paces[result.row.config.method] * result.rewards.shape[1],
+            update_bytes=needed[result.row.config.method],
+        )
+        for result in results
+    ]
+
+
+def reference_level(results: list[Result], budget: str) -> float | None:
+    """The smoothed reward with which the reference ends a budget; None where it was not run."""
+    for result in results:
+        if result.row.config.method == REFERENCE and result.row.budget == budget:
+            return float(result.smooth().mean(0)[-1])
+    return None
+
+
+def reaching(result: Result, level: float) -> Reached | None:
+    """When a row first reaches a reward; None where it never does, or learns no distribution."""
+    if result.row.config.method in NO_DISTRIBUTION:
+        return None
+    smooth = result.smooth().mean(0)
+    if not (smooth >= level).any():
+        return None
+    update = int(np.argmax(smooth >= level))
+    share = (update + 1) / len(smooth)
+    return Reached(
+        images=int(result.images[update]),
+        forward_equivalents=share * result.outcome.method.forward_equivalents,
+        seconds=share * result.run_seconds / len(result.rewards),
+    )
+
+
+def _pace(timing: list[dict[str, Any]]) -> float:
+    """Seconds of an update in the fastest segment, which compiled nothing unless it was alone."""
+    ends = [0, *(row["update"] for row in timing)]
+    return min(
+        row["segment_seconds"] / (row["update"] - end)
+        for row, end in zip(timing, ends[:-1], strict=True)
+    )
