@@ -42,7 +42,7 @@ COLOUR_RGB = np.array(
 # Sides of a silhouette when there are 1, 2, or 3 and more.
 SIDES = {16: (9, 7, 6), 32: (16, 13, 11)}
 _GRADIENT, _NOISE = 12.0, 4.0  # of the background, of 255
-_NUM_DISCS, _DISC_SHADE = 3, 16.0  # darker spots of the moon; fainter than any animal
+_NUM_DISCS, _DISC_SHADE = 3, 12.0  # darker spots of the moon; fainter than any animal
 _DISC_RADIUS = (0.06, 0.13)  # of the canvas
 _MOON, _SNOW = PLACES.index("moon"), PLACES.index("snow")
 # Animals that cannot be told from where they stand are not drawn: white on snow, gray on the moon.
@@ -166,7 +166,8 @@ def render(key: jax.Array, scene: Scene, stamps: Stamps, size: int) -> jax.Array
     there = jnp.arange(MAX_ANIMALS) < scene.count
     stamp = stamps.alpha[box, row] * there[:, None, None]
     corner = jnp.asarray(_corners(size))[scene.count - 1]
-    corner = corner + jax.random.randint(jitter_key, corner.shape, -1, 2)
+    # All move together, so that they never touch and can be counted.
+    corner = corner + jax.random.randint(jitter_key, (2,), -1, 2)
     corner = jnp.clip(corner, 0, size - jnp.asarray(SIDES[size])[box])
     # Column i of an animal's box is column corner + i of the canvas.
     cells = corner[..., None, None] + jnp.arange(stamp.shape[-1])

@@ -63,10 +63,10 @@ def test_anything_but_the_array_is_refused_by_name(tmp_path, value, message):
 def test_damaged_files_are_refused(tmp_path):
     path = write(tmp_path / "a.gz", MASKS)
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(SilhouettesError, match="a.gz: is no whole gzip"):
+    with pytest.raises(SilhouettesError, match=r"a.gz: is no whole gzip"):
         read_pickled_array(path, (4, 3, 3), "uint8")
     path.write_bytes(gzip.compress(b"no pickle"))
-    with pytest.raises(SilhouettesError, match="a.gz: is no whole gzip pickle of an array"):
+    with pytest.raises(SilhouettesError, match=r"a.gz: is no whole gzip pickle of an array"):
         read_pickled_array(path, (4, 3, 3), "uint8")
 
 
