@@ -27,17 +27,17 @@ from ai_econ_jax.envs.diffusion import (
 )
 from ai_econ_jax.envs.diffusion.image_data import ImageData
 from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
-from ai_econ_jax.envs.diffusion.scene_judge import SceneJudge
+from ai_econ_jax.envs.diffusion.scene_judge import Found, SceneJudge
 from ai_econ_jax.envs.diffusion.scenes import UNIFORM, Prior, Scene, Stamps
 from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
 from ai_econ_jax.workdir import Workdir
 
-_CLIP_BATCH, _CLIP_RATE = 128, 1e-3
+_CLIP_BATCH, _CLIP_RATE = 64, 1e-3
 _SPECIES_BATCH, _SPECIES_RATE = 128, 2e-3
 _SPECIES_SCENES = 24_000  # drawn for the judge's network
 _HELD_OUT = 2_000  # true renders on which reward and judge are measured
 _GUIDED = SamplerConfig(num_steps=20, guidance_scale=5.0)
-_BASE_IMAGES = 200  # of each evaluation prompt
+_BASE_IMAGES = 100  # of each evaluation prompt
 
 
 def finish_scenes(
@@ -117,25 +117,37 @@ def train_judge(key: jax.Array, stamps: Stamps, size: int, steps: int) -> Any:
     scene_key, init_key, steps_key = jax.random.split(key, 3)
     drawn, images, _ = draw_scenes(scene_key, _SPECIES_SCENES, UNIFORM, stamps, size)
     found = scene_judge.find_animals(images)
-    _, which, labels = _matched(drawn, found.image, found.crop)
-    crops = jnp.asarray(found.crop[which])
-    names = jnp.asarray(labels)
+    rows, labels = matched(drawn, found)
+    crops, names = jnp.asarray(found.crop[rows]), jnp.asarray(labels)
 
     def loss(params: Any, key: jax.Array) -> jax.Array:
         row_key, flip_key = jax.random.split(key)
-        rows = jax.random.randint(row_key, (_SPECIES_BATCH,), 0, len(crops))
+        chosen = jax.random.randint(row_key, (_SPECIES_BATCH,), 0, len(crops))
         flips = jax.random.bernoulli(flip_key, 0.5, (_SPECIES_BATCH, 1, 1, 1))
-        batch = jnp.where(flips, crops[rows, :, ::-1], crops[rows])
+        batch = jnp.where(flips, crops[chosen, :, ::-1], crops[chosen])
         logits = scene_judge.species_logits(params, batch)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, names[rows]).mean()
+        return optax.softmax_cross_entropy_with_integer_labels(logits, names[chosen]).mean()
 
     return _minimise(loss, scene_judge.init(init_key, size), _SPECIES_RATE, steps, steps_key)
 
 
-def judge_accuracy(judge: SceneJudge, drawn: Scene, images: jax.Array) -> dict[str, float]:
-    """Share of true scenes [N] of which the judge names the place, the number, all colours rightly.
+def matched(drawn: Scene, found: Found) -> tuple[NDArray, NDArray]:
+    """Which animals of true scenes were found, as rows of `found`, and their species.
 
-    Colours, of scenes whose number is right; species, of their animals.
+    Of scenes in which the right number was found; of two kinds, the first drawn stands left.
+    """
+    count = np.bincount(found.image, minlength=len(drawn.count))
+    right = count == np.asarray(drawn.count)
+    number = np.arange(len(found.image)) - (np.cumsum(count) - count)[found.image]
+    rows = np.flatnonzero(right[found.image])
+    return rows, np.asarray(drawn.species)[found.image[rows], number[rows]]
+
+
+def judge_accuracy(judge: SceneJudge, drawn: Scene, images: jax.Array) -> dict[str, float]:
+    """Share of true scenes [N] of which the judge names the place and the number rightly.
+
+    Colours and species: share of the animals in scenes whose number is right. They are compared in
+    sorted order, so one error may count twice.
     """
     seen = judge.describe(images)
     count = np.asarray(drawn.count)
@@ -189,19 +201,6 @@ def base_success(
         images = np.asarray(draw(model.condition(weights, prompt)))
         rates[prompt] = float(judge.success(images, prompts.parse(prompt)).mean())
     return rates
-
-
-def _matched(drawn: Scene, image: NDArray, crops: NDArray) -> tuple[NDArray, NDArray, NDArray]:
-    """Scenes whose number of animals was found rightly, rows of their animals, and their species.
-
-    Of two kinds, the one that was drawn first stands on the left.
-    """
-    count = np.bincount(image, minlength=len(drawn.count))
-    right = count == np.asarray(drawn.count)
-    number = np.arange(len(image)) - (np.cumsum(count) - count)[image]
-    rows = np.flatnonzero(right[image])
-    species = np.asarray(drawn.species)[image[rows], number[rows]]
-    return right, rows, species
 
 
 def _minimise(

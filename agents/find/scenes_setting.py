@@ -21,7 +21,7 @@ from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
 from ai_econ_jax.envs.diffusion.silhouettes import load_silhouettes
 
 _BASE_IMAGES = 256  # of the frozen model, to which a reward is normalised
-_TRUE_IMAGES = 2000  # of the prompt, and as many of the world, for the Fréchet distance
+_TRUE_IMAGES = 1000  # of the prompt, and as many of the world, for the Fréchet distance
 
 
 class SceneSetting(NamedTuple):

@@ -143,11 +143,10 @@ def _read_words(path: pathlib.Path, count: int) -> tuple[str, ...]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: is missing")
     try:
-        numbers = json.loads(path.read_text())
-        words = tuple(sorted(numbers, key=numbers.__getitem__))
-        whole = sorted(numbers.values()) == list(range(count))
+        numbers = dict(json.loads(path.read_text()).items())
+        words = tuple(sorted(numbers, key=lambda word: numbers[word]))
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: is no JSON object of numbers ({error})") from None
-    if not whole:
+    if [numbers[word] for word in words] != list(range(count)):
         raise ValueError(f"{path}: must number its words 0 to {count - 1}, the encoder's")
     return words
