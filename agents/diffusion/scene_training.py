@@ -33,8 +33,9 @@ from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
 from ai_econ_jax.workdir import Workdir
 
 _CLIP_BATCH, _CLIP_RATE = 64, 1e-3
-_SPECIES_BATCH, _SPECIES_RATE = 128, 2e-3
-_SPECIES_SCENES = 24_000  # drawn for the judge's network
+_SPECIES_BATCH, _SPECIES_RATE = 256, 2e-3
+_SPECIES_SCENES = 40_000  # drawn for the judge's network
+_LAST = 99  # sorted behind every species and colour
 _HELD_OUT = 2_000  # true renders on which reward and judge are measured
 _GUIDED = SamplerConfig(num_steps=20, guidance_scale=5.0)
 _BASE_IMAGES = 100  # of each evaluation prompt
@@ -155,7 +156,7 @@ def judge_accuracy(judge: SceneJudge, drawn: Scene, images: jax.Array) -> dict[s
     there = np.arange(prompts.MAX_ANIMALS) < count[:, None]
 
     def sorted_ones(values: NDArray) -> NDArray:
-        return np.sort(np.where(there, values, -1)[right], axis=1)
+        return np.sort(np.where(there, values, _LAST)[right], axis=1)
 
     colours = sorted_ones(seen.colour) == sorted_ones(np.asarray(drawn.colour))
     kinds = sorted_ones(seen.species) == sorted_ones(np.asarray(drawn.species))

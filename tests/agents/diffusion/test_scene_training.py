@@ -16,9 +16,8 @@ STAMPS = scenes.make_stamps(tiny_scenes.silhouettes(), 16)
 
 
 def test_every_tenth_scene_comes_without_its_caption():
-    images, captions = jax.jit(functools.partial(SceneDraw(), count=3000))(
-        jax.random.key(0), data=STAMPS
-    )
+    draw = jax.jit(SceneDraw(), static_argnums=1)
+    images, captions = draw(jax.random.key(0), 3000, STAMPS)
     assert images.shape == (3000, 16, 16, 3)
     dropped = (np.asarray(captions) == prompts.Tokenizer().null).all(1)
     assert abs(dropped.mean() - 0.1) < 4 * (0.09 / 3000) ** 0.5
