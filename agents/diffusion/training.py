@@ -35,19 +35,21 @@ def train(config: TrainConfig, workdir: Workdir) -> dict[str, float]:
 
     Returns:
       Figures of the model and of the networks beside it: see `finish_images` and
-      `scene_training.finish_scenes`.
+      `finish_scenes`.
     """
     recipe = RECIPES[config.model]
     data = recipe.load()
     part = data.part("generator")
-    knows_prompts = isinstance(recipe.model, PromptModel)
-    size = recipe.model.unet.sample_size
-    learner = DenoiserTraining(recipe.model, recipe.draw, config)
+    model = recipe.model
+    learner = DenoiserTraining(model, recipe.draw, config)
+    constants: Any = jnp.asarray(part.images)
+    if isinstance(model, PromptModel):
+        constants = make_stamps(part, model.unet.sample_size)
     keys = jax.random.split(jax.random.key(config.seed), 4)
     state = loop.train(
         learner,
         learner.init(keys[0]),
-        constants=(make_stamps(part, size) if knows_prompts else jnp.asarray(part.images),),
+        constants=(constants,),
         num_updates=config.steps,
         updates_per_segment=config.steps_per_segment,
         log_every=config.log_every,
@@ -55,8 +57,9 @@ def train(config: TrainConfig, workdir: Workdir) -> dict[str, float]:
         workdir=workdir,
         progress_metric="loss",
     )
-    finish = finish_scenes if knows_prompts else finish_images
-    return finish(keys[1:], config, recipe.model, state.average, data, workdir)
+    if isinstance(model, PromptModel):
+        return finish_scenes(keys[1:], config, model, state.average, data, workdir)
+    return finish_images(keys[1:], config, model, state.average, data, workdir)
 
 
 def finish_images(

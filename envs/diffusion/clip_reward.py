@@ -108,8 +108,8 @@ def contrastive_loss(params: Any, images: jax.Array, captions: jax.Array) -> jax
     logits = scale * left @ right.T
     same = (captions[:, None] == captions[None]).all(-1).astype(jnp.float32)
     target = same / same.sum(1, keepdims=True)
-    both = (jax.nn.log_softmax(logits, axis=1), jax.nn.log_softmax(logits.T, axis=1))
-    return sum(-(target * log_prob).sum(1).mean() for log_prob in both) / 2
+    log_probs = jax.nn.log_softmax(logits, axis=1) + jax.nn.log_softmax(logits.T, axis=1)
+    return -(target * log_probs).sum(1).mean() / 2
 
 
 def cosines(image_tower: Any, prompt: jax.Array, images: jax.Array) -> jax.Array:

@@ -133,7 +133,7 @@ def parse(prompt: str) -> Wanted:
         )
     rest = [(-1, -1)] * (MAX_ANIMALS - len(animals))
     species, colour = np.array(animals + rest, np.int32).T
-    return Wanted(np.int32(place), np.int32(len(animals)), species, colour)
+    return Wanted(np.array(place, np.int32), np.array(len(animals), np.int32), species, colour)
 
 
 def _animals(words: list[str], prompt: str) -> list[tuple[int, int]]:

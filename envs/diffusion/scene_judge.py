@@ -37,7 +37,8 @@ _NEIGHBOURS[1] = True
 _ORDERS = np.array(list(itertools.permutations(range(MAX_ANIMALS))))
 
 
-class Seen(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Seen:
     """What images show; -1 where there is no animal. Animals are in order of their left edge."""
 
     place: NDArray  # i32[N], of PLACES
@@ -109,7 +110,7 @@ def matches(seen: Seen, wanted: Wanted) -> NDArray:
     for shown, asked in ((seen.species, wanted.species), (seen.colour, wanted.colour)):
         want = np.asarray(asked)[:count]
         fits &= (want < 0) | (shown[:, _ORDERS[:, :count]] == want)
-    return place & (seen.count == count) & fits.all(2).any(1)
+    return place & (seen.count == count) & np.any(np.all(fits, axis=2), axis=1)
 
 
 def find_animals(images: ArrayLike) -> Found:

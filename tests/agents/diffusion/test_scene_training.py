@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -48,12 +49,12 @@ def test_accuracies_are_counted_over_scenes_and_animals():
     )
     accuracy = functools.partial(scene_training.judge_accuracy, drawn=drawn, images=None)
     assert accuracy(Says(right)) == dict.fromkeys(("place", "count", "colour", "species"), 1.0)
-    wrong = right._replace(
-        place=np.array([0, 2]), species=np.array([[4, 9, -1, -1], [5, -1, -1, -1]])
+    wrong = dataclasses.replace(
+        right, place=np.array([0, 2]), species=np.array([[4, 9, -1, -1], [5, -1, -1, -1]])
     )
     assert accuracy(Says(wrong))["place"] == 0.5
     assert accuracy(Says(wrong))["species"] == pytest.approx(1 / 3)  # sorted: 3, 4 against 4, 9
-    missed = right._replace(count=np.array([1, 1]))
+    missed = dataclasses.replace(right, count=np.array([1, 1]))
     assert accuracy(Says(missed)) == {"place": 1.0, "count": 0.5, "colour": 1.0, "species": 1.0}
 
 
