@@ -38,7 +38,7 @@ _SPECIES_SCENES = 40_000  # drawn for the judge's network
 _LAST = 99  # sorted behind every species and colour
 _HELD_OUT = 2_000  # true renders on which reward and judge are measured
 _GUIDED = SamplerConfig(num_steps=20, guidance_scale=5.0)
-_BASE_IMAGES = 100  # of each evaluation prompt
+_BASE_IMAGES = 64  # of each evaluation prompt
 
 
 def finish_scenes(
