@@ -23,7 +23,7 @@ from ai_econ_jax.envs.diffusion.noise_mdp import Model, Reward, Task
 from ai_econ_jax.envs.diffusion.rewards import linear_reward
 from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
 
-NAMES = ("gauss", "digits8", "scenes16")
+NAMES = ("gauss", "digits8")
 _GAUSS_DIM = 64
 _FILLERS = ("a", "an", "the", "digit")
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_scenes
+from scipy import ndimage
 
 from ai_econ_jax.envs.diffusion import prompts, scenes
 from ai_econ_jax.envs.diffusion.image_data import ImageData
@@ -98,6 +99,7 @@ def test_a_canvas_shows_each_animal_once_on_its_background(count):
     background = rgb - scenes.PLACE_RGB[PLACES.index("sky")] - scenes.slope(16)
     noise = background[~animal]
     assert abs(noise.std() - 4) < 0.2 and abs(noise.mean()) < 0.1
+    assert {ndimage.label(shown, np.ones((3, 3)))[1] for shown in animal} == {count}
     # Something moves: jitter.
     assert len(np.unique(animal.reshape(50, -1), axis=0)) > 3
 
