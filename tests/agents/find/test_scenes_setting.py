@@ -33,6 +33,7 @@ def folder(tmp_path_factory):
 
 def test_a_prompt_gets_its_reward_its_judge_and_true_scenes(folder, monkeypatch):
     monkeypatch.setattr(scenes_setting, "load_silhouettes", lambda: tiny_scenes.silhouettes(60))
+    monkeypatch.setattr(scenes_setting, "_TRUE_IMAGES", 300)
     config = ExperimentConfig(model=str(folder), prompt=PROMPT, steps=1, guidance=3.0, eta=1.0)
     setting = make_setting(config)
     assert setting.name == "scenes" and setting.sampler.guidance_scale == 3.0
