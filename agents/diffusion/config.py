@@ -4,20 +4,54 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 
 from ai_econ_jax import config as config_lib
+from ai_econ_jax.envs.diffusion import prompts, scenes
 from ai_econ_jax.envs.diffusion.image_data import ImageData, load_digits8
 from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
+from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
+from ai_econ_jax.envs.diffusion.scenes import Stamps
 from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
+from ai_econ_jax.envs.diffusion.silhouettes import load_silhouettes
+from ai_econ_jax.envs.diffusion.text_encoder import TextConfig
 from ai_econ_jax.envs.diffusion.unet import UNetConfig
+
+# draw(key, B, data) -> images f32[B, H, W, C], captions i32[B, L]
+Draw = Callable[[jax.Array, int, Any], tuple[jax.Array, jax.Array]]
+
+
+def draw_images(key: jax.Array, count: int, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Images of f32[N, H, W, C], with replacement; their captions have no words."""
+    rows = jax.random.randint(key, (count,), 0, images.shape[0])
+    return images[rows], jnp.zeros((count, 0), jnp.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneDraw:
+    """Scenes of the biased prior; some without their caption, which is what guidance needs."""
+
+    size: int = 16
+    drop_caption: float = 0.1
+
+    def __call__(self, key: jax.Array, count: int, stamps: Stamps) -> tuple[jax.Array, jax.Array]:
+        """Fresh scenes of silhouettes."""
+        scene_key, drop_key = jax.random.split(key)
+        _, images, captions = scenes.draw_batch(scene_key, count, scenes.SKEWED, stamps, self.size)
+        dropped = jax.random.bernoulli(drop_key, self.drop_caption, (count, 1))
+        return images, jnp.where(dropped, jnp.asarray(prompts.Tokenizer().null), captions)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """A model and the data that it learns."""
 
-    model: PixelModel
+    model: PixelModel | PromptModel
     load: Callable[[], ImageData]
+    draw: Draw = draw_images
 
 
 RECIPES = {
@@ -38,12 +72,39 @@ RECIPES = {
         ),
         load_digits8,
     ),
+    "scenes16": Recipe(
+        PromptModel(
+            UNetConfig(
+                sample_size=16,
+                in_channels=3,
+                out_channels=3,
+                down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+                up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+                block_out_channels=(16, 32, 64),
+                layers_per_block=1,
+                attention_head_dim=4,
+                cross_attention_dim=64,
+                norm_num_groups=8,
+            ),
+            TextConfig(
+                vocab_size=len(prompts.WORDS),
+                hidden_size=64,
+                intermediate_size=256,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                max_position_embeddings=prompts.LENGTH,
+            ),
+            ScheduleConfig(clip_sample=True),
+        ),
+        load_silhouettes,
+        SceneDraw(),
+    ),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How a model and its two classifiers are trained."""
+    """How a model, and the networks that reward and judge its images, are trained."""
 
     model: str = "digits8"
     steps: int = 3000  # of the denoiser
@@ -75,6 +136,14 @@ class TrainConfig:
 
 PRESETS = {
     "digits8": TrainConfig(),
+    "scenes16": TrainConfig(
+        model="scenes16",
+        steps=2400,
+        batch_size=32,
+        ema_decay=0.9995,
+        classifier_steps=2000,
+        steps_per_segment=100,
+    ),
     # Seconds, for tests: a model that draws noise.
     "smoke": TrainConfig(
         steps=4, batch_size=8, classifier_steps=4, steps_per_segment=2, log_every=1

@@ -1,6 +1,7 @@
 """Learning to denoise: the mean squared error of what the network predicts of a noisy image.
 
-Ho et al. (2020), https://arxiv.org/abs/2006.11239, equation 14. Axes: N images, B of a batch.
+Ho et al. (2020), https://arxiv.org/abs/2006.11239, equation 14. Axes: B images of a batch, L tokens
+of a caption.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import optax
 from flax import struct
 
 from ai_econ_jax import optimizers
-from ai_econ_jax.agents.diffusion.config import TrainConfig
+from ai_econ_jax.agents.diffusion.config import Draw, TrainConfig
 from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
+from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
 from ai_econ_jax.envs.diffusion.schedule import alphas_cumprod
 
 
@@ -31,7 +33,12 @@ class DenoiserState:
 
 
 def denoising_loss(
-    model: PixelModel, weights: Any, x0: jax.Array, timestep: jax.Array, noise: jax.Array
+    model: PixelModel | PromptModel,
+    weights: Any,
+    x0: jax.Array,
+    captions: jax.Array,
+    timestep: jax.Array,
+    noise: jax.Array,
 ) -> jax.Array:
     """Mean squared error, f32[], of predictions about noisy images.
 
@@ -39,6 +46,7 @@ def denoising_loss(
       model: Whose schedule says how noisy, and what is predicted.
       weights: Of the model.
       x0: f32[B, H, W, C], images.
+      captions: i32[B, L], their tokens; L is 0 where the model has no prompts.
       timestep: i32[B].
       noise: f32[B, H, W, C], standard normal.
     """
@@ -50,7 +58,7 @@ def denoising_loss(
         "v_prediction": signal * noise - level * x0,
         "sample": x0,
     }
-    condition = jnp.zeros((x0.shape[0], 0))
+    condition = model.encode(weights, captions)
     output = model.denoise(weights, condition, signal * x0 + level * noise, timestep)
     return jnp.mean(jnp.square(output - targets[model.schedule.prediction_type]))
 
@@ -59,7 +67,8 @@ def denoising_loss(
 class DenoiserTraining:
     """The learner: ``init``, and a call is one update. Equal ones share a compiled program."""
 
-    model: PixelModel
+    model: PixelModel | PromptModel
+    draw: Draw
     config: TrainConfig
 
     def init(self, key: jax.Array) -> DenoiserState:
@@ -70,18 +79,18 @@ class DenoiserTraining:
         return DenoiserState(key, weights, weights, optimizer, jnp.int32(0))
 
     def __call__(
-        self, state: DenoiserState, images: jax.Array
+        self, state: DenoiserState, data: Any
     ) -> tuple[DenoiserState, dict[str, jax.Array]]:
-        """One step on a batch of images f32[N, H, W, C], drawn with replacement."""
+        """One step on a batch that is drawn from the data."""
         key, image_key, time_key, noise_key = jax.random.split(state.key, 4)
         count = self.config.batch_size
-        x0 = images[jax.random.randint(image_key, (count,), 0, images.shape[0])]
+        x0, captions = self.draw(image_key, count, data)
         timesteps = self.model.schedule.num_train_timesteps
         timestep = jax.random.randint(time_key, (count,), 0, timesteps)
         noise = jax.random.normal(noise_key, x0.shape)
 
         def loss(weights: Any) -> jax.Array:
-            return denoising_loss(self.model, weights, x0, timestep, noise)
+            return denoising_loss(self.model, weights, x0, captions, timestep, noise)
 
         error, gradient = jax.value_and_grad(loss)(state.weights)
         updates, optimizer = self._optimizer().update(gradient, state.optimizer, state.weights)

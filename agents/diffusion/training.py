@@ -13,10 +13,14 @@ import optax
 from ai_econ_jax import loop, optimizers
 from ai_econ_jax.agents.diffusion.config import RECIPES, TrainConfig
 from ai_econ_jax.agents.diffusion.denoiser import DenoiserTraining
+from ai_econ_jax.agents.diffusion.scene_training import finish_scenes
 from ai_econ_jax.envs.diffusion import classifier, pixel_model, sampler
 from ai_econ_jax.envs.diffusion.classifier import Classifier, log_probs
 from ai_econ_jax.envs.diffusion.image_data import ImageData
 from ai_econ_jax.envs.diffusion.metrics import FrechetReference
+from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
+from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
+from ai_econ_jax.envs.diffusion.scenes import make_stamps
 from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
 from ai_econ_jax.workdir import Workdir
 
@@ -30,17 +34,22 @@ def train(config: TrainConfig, workdir: Workdir) -> dict[str, float]:
     """Trains a model and leaves its folder, ``model``, in the work directory.
 
     Returns:
-      Figures: the classifiers' accuracies on images that they have not seen, and the Fréchet
-      distance of the model's images, and of real ones that it has not seen, to the real images.
+      Figures of the model and of the networks beside it: see `finish_images` and
+      `finish_scenes`.
     """
     recipe = RECIPES[config.model]
     data = recipe.load()
-    learner = DenoiserTraining(recipe.model, config)
+    part = data.part("generator")
+    model = recipe.model
+    learner = DenoiserTraining(model, recipe.draw, config)
+    constants: Any = jnp.asarray(part.images)
+    if isinstance(model, PromptModel):
+        constants = make_stamps(part, model.unet.sample_size)
     keys = jax.random.split(jax.random.key(config.seed), 4)
     state = loop.train(
         learner,
         learner.init(keys[0]),
-        constants=(jnp.asarray(data.part("generator").images),),
+        constants=(constants,),
         num_updates=config.steps,
         updates_per_segment=config.steps_per_segment,
         log_every=config.log_every,
@@ -48,24 +57,51 @@ def train(config: TrainConfig, workdir: Workdir) -> dict[str, float]:
         workdir=workdir,
         progress_metric="loss",
     )
+    if isinstance(model, PromptModel):
+        return finish_scenes(keys[1:], config, model, state.average, data, workdir)
+    return finish_images(keys[1:], config, model, state.average, data, workdir)
+
+
+def finish_images(
+    keys: jax.Array,
+    config: TrainConfig,
+    model: PixelModel,
+    weights: Any,
+    data: ImageData,
+    workdir: Workdir,
+) -> dict[str, float]:
+    """Saves a model without prompts, trains its two classifiers beside it, judges its images.
+
+    Args:
+      keys: key[3].
+      config: Of the training.
+      model: What was trained.
+      weights: Of it.
+      data: All images.
+      workdir: Its folder ``model`` is written.
+
+    Returns:
+      The classifiers' accuracies on images that they have not seen, and the Fréchet distance of
+      the model's images, and of real ones that it has not seen, to those it learned from.
+    """
     folder = workdir.path / "model"
     figures: dict[str, float] = {}
     if workdir.writes:
-        pixel_model.save_folder(folder, recipe.model, state.average, jnp.float16)
-        for key, part in zip(keys[1:3], ("reward", "judge"), strict=True):
+        pixel_model.save_folder(folder, model, weights, jnp.float16)
+        for key, part in zip(keys[:2], ("reward", "judge"), strict=True):
             params = train_classifier(key, data.part(part), config.classifier_steps)
             classifier.save(folder / part, params)
             others = [data.part(name) for name in ("generator", "reward", "judge") if name != part]
             figures[f"{part}_accuracy"] = accuracy(params, others)
     # What is judged is what was written, in half precision.
     model, kept = pixel_model.load_folder(folder)
-    z = jax.random.normal(keys[3], (_SAMPLES, *model.latent_shape))
+    z = jax.random.normal(keys[2], (_SAMPLES, *model.latent_shape))
 
     @jax.jit
     def draw(z: jax.Array) -> jax.Array:
         condition = jnp.zeros((_SAMPLES, 0))
         denoise = functools.partial(model.denoise, kept, condition)
-        unused = jax.random.split(keys[3], _SAMPLES)
+        unused = jax.random.split(keys[2], _SAMPLES)
         return model.decode(kept, sampler.sample(denoise, model.schedule, _SAMPLER, z, unused))
 
     reference = FrechetReference.of(data.part("generator").images)

@@ -33,6 +33,7 @@ class ExperimentConfig:
     method: str = "find"
     steps: int = 20  # of the sampler
     eta: float | None = None  # noise that its steps add; None: 0, and 1 for ddpo and dpok
+    guidance: float = 5.0  # towards the prompt, of models that have prompts
     eval_images: int = 100  # fresh ones, before and after
     seed: int = 0  # the first
     num_seeds: int = 1  # run side by side
@@ -50,6 +51,7 @@ class ExperimentConfig:
         config_lib.check_range("eval_images", self.eval_images, 2, 1_000_000)
         config_lib.check_range("seed", self.seed, 0, 2**31 - 1)
         config_lib.check_range("num_seeds", self.num_seeds, 1, 10_000)
+        config_lib.check_range("guidance", self.guidance, 0.0, 1000.0)
         if self.eta is not None:
             config_lib.check_range("eta", self.eta, 0.0, 1.0)
             config_lib.check(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from ai_econ_jax.agents.find import scenes_setting
 from ai_econ_jax.agents.find.experiment_config import ExperimentConfig
 from ai_econ_jax.envs.diffusion import classifier, host_rewards, pixel_model
 from ai_econ_jax.envs.diffusion.gauss import GaussModel, GaussWeights
@@ -68,6 +69,9 @@ def _with_own_reward(config: ExperimentConfig) -> Setting:
             f"model {config.model!r}: no such folder, and no model of that name; "
             f"have {', '.join(NAMES)}"
         )
+    if (folder / "text_encoder").is_dir():
+        guided = dataclasses.replace(sampler, guidance_scale=config.guidance)
+        return Setting(folder.name, *scenes_setting.make(folder, config.prompt, guided))
     return _digits(folder, digit_of(config.prompt), sampler)
 
 

@@ -8,7 +8,7 @@ import tiny_diffusion
 
 from ai_econ_jax import config as config_lib
 from ai_econ_jax.agents.diffusion import training
-from ai_econ_jax.agents.diffusion.config import PRESETS, RECIPES, TrainConfig
+from ai_econ_jax.agents.diffusion.config import PRESETS, RECIPES, TrainConfig, draw_images
 from ai_econ_jax.agents.diffusion.denoiser import DenoiserTraining, denoising_loss
 from ai_econ_jax.envs.diffusion.image_data import ImageData
 from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
@@ -30,11 +30,15 @@ def test_the_best_prediction_is_what_the_sampler_takes_it_for(kind):
     model = Echo(UNET, ScheduleConfig(prediction_type=kind))
     x0, noise = np.random.default_rng(0).standard_normal((2, 3, 4, 4, 1)).astype(np.float32)
     timestep = jnp.array([0, 500, 999])
-    found = jnp.zeros_like(x0)
+    found, captions = jnp.zeros_like(x0), jnp.zeros((3, 0), jnp.int32)
+
+    def loss(output):
+        return denoising_loss(model, output, x0, captions, timestep, noise)
+
     # The loss is a square, so its minimum is one step of its gradient away.
-    gradient = jax.grad(lambda output: denoising_loss(model, output, x0, timestep, noise))(found)
+    gradient = jax.grad(loss)(found)
     best = -gradient * x0.size / 2
-    assert denoising_loss(model, best, x0, timestep, noise) < 1e-9
+    assert loss(best) < 1e-9
     alpha_bar = jnp.asarray(alphas_cumprod(model.schedule), jnp.float32)[timestep]
     alpha_bar = alpha_bar[:, None, None, None]
     noisy = jnp.sqrt(alpha_bar) * x0 + jnp.sqrt(1 - alpha_bar) * noise
@@ -58,7 +62,7 @@ def test_training_lowers_the_loss_and_keeps_an_average():
     # mean of the noise's level over that of its square.
     config = TrainConfig(steps=300, batch_size=64, learning_rate=0.03, ema_decay=0.9)
     model = Scale(UNET, ScheduleConfig())
-    learner = DenoiserTraining(model, config)
+    learner = DenoiserTraining(model, draw_images, config)
     images = jnp.zeros((4, 4, 4, 1))
     after, metrics = jax.jit(lambda s: jax.lax.scan(lambda s, _: learner(s, images), s, None, 300))(
         learner.init(jax.random.key(0))
@@ -69,7 +73,7 @@ def test_training_lowers_the_loss_and_keeps_an_average():
     assert metrics["loss"][0] > 0.9 and metrics["loss"][-20:].mean() < 0.15
     assert float(after.average["scale"]) == pytest.approx(best, abs=0.03)
     assert after.average["scale"] != after.weights["scale"]
-    assert learner == DenoiserTraining(Scale(UNET, ScheduleConfig()), config)
+    assert learner == DenoiserTraining(Scale(UNET, ScheduleConfig()), draw_images, config)
 
 
 @pytest.mark.slow

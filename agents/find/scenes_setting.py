@@ -1,0 +1,83 @@
+"""What a config with a model of scenes stands for. Spec 3.2, 3.3."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from ai_econ_jax.envs.diffusion import clip_reward, prompt_model, prompts, scene_judge, scenes
+from ai_econ_jax.envs.diffusion.metrics import FrechetReference
+from ai_econ_jax.envs.diffusion.noise_mdp import DiffusionParams, NoiseEnvironment, Task
+from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
+from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
+from ai_econ_jax.envs.diffusion.silhouettes import load_silhouettes
+
+_BASE_IMAGES = 256  # of the frozen model, to which a reward is normalised
+_TRUE_IMAGES = 1000  # of the prompt, and as many of the world, for the Fréchet distance
+
+
+class SceneSetting(NamedTuple):
+    """The fields of a `Setting`, but its name."""
+
+    model: PromptModel
+    weights: Any
+    reward: Callable[[Any, jax.Array], jax.Array]
+    task: Task
+    sampler: SamplerConfig
+    judge: Callable[[NDArray], NDArray]
+    reference: FrechetReference
+
+
+def make(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> SceneSetting:
+    """Loads a model of scenes for a prompt.
+
+    Raises:
+      ValueError: A prompt that the model does not understand, or a model that is not whole.
+      FileNotFoundError: A file that is missing.
+    """
+    wanted = prompts.parse(prompt)
+    model, weights = prompt_model.load_folder(folder)
+    size = model.unet.sample_size
+    towers = clip_reward.load(folder / "reward", model.latent_shape)
+    judge = scene_judge.load(folder / "judge", size)
+    condition = model.condition(weights, prompt)
+    base = _base_images(model, dataclasses.replace(sampler, eta=0.0), weights, condition)
+    target = clip_reward.make_target(towers, jnp.asarray(model.tokenizer.encode(prompt)), base)
+    stamps = scenes.make_stamps(load_silhouettes().part("generator"), size)
+
+    @jax.jit
+    def true_images(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        asked_key, world_key = jax.random.split(key)
+        asked = scenes.draw_renders(asked_key, _TRUE_IMAGES, wanted, stamps, size)
+        return asked, scenes.draw_batch(world_key, _TRUE_IMAGES, scenes.SKEWED, stamps, size)[1]
+
+    asked, world = (np.asarray(images) for images in true_images(jax.random.key(0)))
+    return SceneSetting(
+        model=model,
+        weights=weights,
+        reward=clip_reward.clip_reward,
+        task=Task(condition, target),
+        sampler=sampler,
+        judge=functools.partial(judge.success, wanted=wanted),
+        reference=FrechetReference.of(asked, np.concatenate([asked, world])),
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _base_images(
+    model: PromptModel, sampler: SamplerConfig, weights: Any, condition: jax.Array
+) -> jax.Array:
+    """Images [256, S, S, 3] of the frozen model, the same for every method and eta."""
+    noise_key, unused_key = jax.random.split(jax.random.key(0))
+    environment = NoiseEnvironment(model, sampler, clip_reward.clip_reward)
+    z = jax.random.normal(noise_key, (_BASE_IMAGES, *model.latent_shape))
+    params = DiffusionParams(weights, Task(condition, None))
+    return environment.generate(jax.random.split(unused_key, _BASE_IMAGES), z, params)

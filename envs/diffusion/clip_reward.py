@@ -1,0 +1,162 @@
+"""`clip_like`: how well an image goes with a prompt, by two towers trained on matching pairs.
+
+After CLIP (Radford et al. 2021, https://arxiv.org/abs/2103.00020): both are mapped to vectors of
+length 1, and matching ones are pulled together. It plays ImageReward's part. Spec 3.3. Axes: B
+images, S side, L tokens, E = 128 of an embedding.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from ai_econ_jax.envs.diffusion import prompts
+from ai_econ_jax.envs.diffusion import weights as weights_lib
+from ai_econ_jax.envs.diffusion.text_encoder import TextConfig, TextEncoder
+from ai_econ_jax.networks import convolve
+
+_WIDTH = 128  # E
+_TEXT = TextConfig(
+    vocab_size=len(prompts.WORDS),
+    hidden_size=_WIDTH,
+    intermediate_size=4 * _WIDTH,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    max_position_embeddings=prompts.LENGTH,
+)
+_FIRST_SCALE, _LARGEST_SCALE = np.log(1 / 0.07), np.log(100.0)
+_UNIT = 100.0  # of a cosine, in a reward
+_LEAST_DEVIATION = 1e-3  # of base rewards in this unit; a smaller one is no scale
+_FILE = "model.safetensors"
+
+
+class ImageTower(nn.Module):
+    """Three convolutions that halve the sides, a mean, a dense layer."""
+
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """f32[B, E] of images f32[B, S, S, C]."""
+        x = images
+        for i, width in enumerate((32, 64, _WIDTH)):
+            x = nn.Conv(
+                width,
+                (3, 3),
+                strides=(2, 2),
+                padding=((1, 1), (1, 1)),
+                conv_general_dilated=convolve,
+                name=f"conv_{i}",
+            )(x)
+            x = nn.silu(nn.GroupNorm(8, name=f"norm_{i}")(x))
+        return nn.Dense(_WIDTH, name="projection")(x.mean((1, 2)))
+
+
+class TextTower(nn.Module):
+    """A text encoder and a dense layer on the mean of its states."""
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """f32[B, E] of tokens i32[B, L]."""
+        states = TextEncoder(_TEXT, name="encoder")(tokens)
+        return nn.Dense(_WIDTH, name="projection")(states.mean(1))
+
+
+@struct.dataclass
+class ClipTarget:
+    """A prompt, and what the model's own images of it earn."""
+
+    image_tower: Any  # parameters
+    prompt: jax.Array  # f32[E], of length 1
+    mean: jax.Array  # f32[], of 100 cos over the model's images
+    deviation: jax.Array  # f32[], of them
+
+
+def init(key: jax.Array, image_shape: tuple[int, ...]) -> Any:
+    """Fresh parameters of both towers, and the logarithm of the scale of their products."""
+    image_key, text_key = jax.random.split(key)
+    tokens = jnp.zeros((1, prompts.LENGTH), jnp.int32)
+    return {
+        "image": ImageTower().init(image_key, jnp.zeros((1, *image_shape)))["params"],
+        "text": TextTower().init(text_key, tokens)["params"],
+        "log_scale": {"bias": jnp.full((1,), _FIRST_SCALE)},
+    }
+
+
+def embed_images(params: Any, images: jax.Array) -> jax.Array:
+    """Vectors f32[B, E] of length 1; `params` are the image tower's."""
+    return _unit(ImageTower().apply({"params": params}, images))
+
+
+def embed_captions(params: Any, tokens: jax.Array) -> jax.Array:
+    """Vectors f32[B, E] of length 1 of tokens i32[B, L]; `params` are the text tower's."""
+    return _unit(TextTower().apply({"params": params}, tokens))
+
+
+def contrastive_loss(params: Any, images: jax.Array, captions: jax.Array) -> jax.Array:
+    """Mean cross entropy, f32[], of finding each image's caption in the batch, and the reverse.
+
+    Equal captions of a batch are all right.
+    """
+    scale = jnp.exp(jnp.minimum(params["log_scale"]["bias"][0], _LARGEST_SCALE))
+    left = embed_images(params["image"], images)
+    right = embed_captions(params["text"], captions)
+    logits = scale * left @ right.T
+    same = (captions[:, None] == captions[None]).all(-1).astype(jnp.float32)
+    target = same / same.sum(1, keepdims=True)
+    log_probs = jax.nn.log_softmax(logits, axis=1) + jax.nn.log_softmax(logits.T, axis=1)
+    return -(target * log_probs).sum(1).mean() / 2
+
+
+def cosines(image_tower: Any, prompt: jax.Array, images: jax.Array) -> jax.Array:
+    """`100 cos`, f32[B], of images f32[B, S, S, C] and a prompt's vector f32[E]."""
+    return _UNIT * embed_images(image_tower, images) @ prompt
+
+
+def make_target(params: Any, prompt: jax.Array, base_images: jax.Array) -> ClipTarget:
+    """The reward for a prompt, in deviations of the model's own images of it.
+
+    Args:
+      params: Of both towers.
+      prompt: Tokens i32[L].
+      base_images: f32[B, S, S, C], of the model for this prompt.
+    """
+    vector = embed_captions(params["text"], prompt[None])[0]
+    base = cosines(params["image"], vector, base_images)
+    deviation = jnp.maximum(base.std(), _LEAST_DEVIATION)
+    return ClipTarget(params["image"], vector, base.mean(), deviation)
+
+
+def clip_reward(target: ClipTarget, images: jax.Array) -> jax.Array:
+    """`(100 cos - mean) / deviation`, f32[B], for images f32[B, S, S, C]."""
+    values = cosines(target.image_tower, target.prompt, images)
+    return (values - target.mean) / target.deviation
+
+
+def save(folder: pathlib.Path, params: Any) -> None:
+    """Writes both towers in half precision, as ``model.safetensors`` of a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = weights_lib.to_diffusers(params)
+    halves = {name: values.astype(np.float16) for name, values in tensors.items()}
+    weights_lib.write_safetensors(folder / _FILE, halves)
+
+
+def load(folder: pathlib.Path, image_shape: tuple[int, ...]) -> Any:
+    """Reads both towers.
+
+    Raises:
+      FileNotFoundError: There are none.
+      WeightsError: They are of other images or words.
+    """
+    path = folder / _FILE
+    tensors, _ = weights_lib.read_safetensors(path)
+    template = jax.eval_shape(lambda key: init(key, image_shape), jax.random.key(0))
+    return weights_lib.from_diffusers(tensors, template, str(path))
+
+
+def _unit(vectors: Any) -> jax.Array:
+    return vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)

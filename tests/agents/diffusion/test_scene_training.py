@@ -1,0 +1,86 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_scenes
+
+from ai_econ_jax.agents.diffusion import scene_training
+from ai_econ_jax.agents.diffusion.config import SceneDraw
+from ai_econ_jax.envs.diffusion import prompts, scene_judge, scenes
+from ai_econ_jax.envs.diffusion.scene_judge import Seen
+from ai_econ_jax.envs.diffusion.scenes import UNIFORM, Scene
+
+STAMPS = scenes.make_stamps(tiny_scenes.silhouettes(), 16)
+
+
+def test_every_tenth_scene_comes_without_its_caption():
+    draw = jax.jit(SceneDraw(), static_argnums=1)
+    images, captions = draw(jax.random.key(0), 3000, STAMPS)
+    assert images.shape == (3000, 16, 16, 3)
+    dropped = (np.asarray(captions) == prompts.Tokenizer().null).all(1)
+    assert abs(dropped.mean() - 0.1) < 4 * (0.09 / 3000) ** 0.5
+
+
+class Says:
+    """A judge that says what it is told to."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def describe(self, images):
+        return self.seen
+
+
+def test_accuracies_are_counted_over_scenes_and_animals():
+    drawn = Scene(
+        place=jnp.array([0, 1]),
+        count=jnp.array([2, 1]),
+        species=jnp.array([[3, 4, 3, 3], [5, 5, 5, 5]]),
+        colour=jnp.array([[1, 2, 7, 7], [6, 0, 0, 0]]),
+    )
+    right = Seen(
+        np.array([0, 1]),
+        np.array([2, 1]),
+        np.array([[4, 3, -1, -1], [5, -1, -1, -1]]),
+        np.array([[2, 1, -1, -1], [6, -1, -1, -1]]),
+    )
+    accuracy = functools.partial(scene_training.judge_accuracy, drawn=drawn, images=None)
+    assert accuracy(Says(right)) == dict.fromkeys(("place", "count", "colour", "species"), 1.0)
+    wrong = dataclasses.replace(
+        right, place=np.array([0, 2]), species=np.array([[4, 9, -1, -1], [5, -1, -1, -1]])
+    )
+    assert accuracy(Says(wrong))["place"] == 0.5
+    assert accuracy(Says(wrong))["species"] == pytest.approx(1 / 3)  # sorted: 3, 4 against 4, 9
+    missed = dataclasses.replace(right, count=np.array([1, 1]))
+    assert accuracy(Says(missed)) == {"place": 1.0, "count": 0.5, "colour": 1.0, "species": 1.0}
+
+
+def test_the_judge_s_network_learns_from_animals_with_their_own_names():
+    drawn, images, _ = scene_training.draw_scenes(jax.random.key(1), 200, UNIFORM, STAMPS, 16)
+    found = scene_judge.find_animals(images)
+    rows, labels = scene_training.matched(drawn, found)
+    assert len(rows) > 0.95 * np.asarray(drawn.count).sum()
+    colours = {}
+    number = dict.fromkeys(range(200), 0)
+    for row, label in zip(rows, labels, strict=True):
+        image = found.image[row]
+        place = number[image]
+        number[image] += 1
+        assert label == drawn.species[image, place]
+        if drawn.species[image, 0] != drawn.species[image, 1]:
+            colours[row] = found.colour[row] == drawn.colour[image, place]
+    assert np.mean(list(colours.values())) > 0.95
+
+
+@pytest.mark.slow
+def test_reward_and_judge_learn_made_up_animals():
+    towers = scene_training.train_clip(jax.random.key(0), STAMPS, 16, 150)
+    drawn, images, captions = scene_training.draw_scenes(
+        jax.random.key(2), 200, UNIFORM, STAMPS, 16
+    )
+    assert scene_training.retrieval(towers, images, captions) > 0.3  # by chance: 0.1
+    judge = scene_judge.SceneJudge(scene_training.train_judge(jax.random.key(1), STAMPS, 16, 150))
+    assert scene_training.judge_accuracy(judge, drawn, images)["species"] > 0.7

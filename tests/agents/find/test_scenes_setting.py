@@ -1,0 +1,72 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_scenes
+
+from ai_econ_jax import config as config_lib
+from ai_econ_jax.agents.find import scenes_setting
+from ai_econ_jax.agents.find.experiment_config import ExperimentConfig
+from ai_econ_jax.agents.find.setting import make_setting
+from ai_econ_jax.envs.diffusion import clip_reward, prompt_model, prompts, scene_judge, scenes
+from ai_econ_jax.envs.diffusion.noise_mdp import DiffusionParams, NoiseEnvironment
+
+MODEL = tiny_scenes.MODEL
+PROMPT = "a green dog on the grass"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model of scenes that knows nothing, as train_diffusion leaves it."""
+    folder = tmp_path_factory.mktemp("models") / "scenes"
+    key = jax.random.key(0)
+
+    def random(init):
+        return tiny_scenes.random_like(jax.eval_shape(init, key))
+
+    prompt_model.save_folder(folder, MODEL, random(MODEL.init), jnp.float16)
+    towers = random(lambda key: clip_reward.init(key, MODEL.latent_shape))
+    clip_reward.save(folder / "reward", towers)
+    scene_judge.save(folder / "judge", random(lambda key: scene_judge.init(key, 16)))
+    return folder
+
+
+def test_a_prompt_gets_its_reward_its_judge_and_true_scenes(folder, monkeypatch):
+    monkeypatch.setattr(scenes_setting, "load_silhouettes", lambda: tiny_scenes.silhouettes(60))
+    monkeypatch.setattr(scenes_setting, "_TRUE_IMAGES", 300)
+    config = ExperimentConfig(model=str(folder), prompt=PROMPT, steps=1, guidance=3.0, eta=1.0)
+    setting = make_setting(config)
+    assert setting.name == "scenes" and setting.sampler.guidance_scale == 3.0
+    assert setting.sampler.eta == 1.0 and setting.sampler.forwards_per_image == 2
+    # In deviations of the frozen model's images without noise on the way, whatever eta is.
+    still = NoiseEnvironment(
+        MODEL, scenes_setting.SamplerConfig(num_steps=1, guidance_scale=3.0), setting.reward
+    )
+    keys = jax.random.split(jax.random.key(5), 256)
+    z = jax.random.normal(jax.random.key(6), (256, *MODEL.latent_shape))
+    _, rewards = jax.jit(still.play)(keys, z, DiffusionParams(setting.weights, setting.task))
+    assert abs(rewards.mean()) < 0.3 and 0.8 < rewards.std() < 1.2
+    # True scenes of the prompt are near, others are not.
+    stamps = scenes.make_stamps(tiny_scenes.silhouettes(60).part("generator"), 16)
+
+    @jax.jit
+    def draw(key, wanted):
+        return scenes.draw_renders(key, 200, wanted, stamps, 16)
+
+    asked, other = (
+        np.asarray(draw(jax.random.key(7), prompts.parse(prompt)))
+        for prompt in (PROMPT, "a black cow on the snow")
+    )
+    distance = setting.reference.distance
+    assert distance(asked) < 0.05 * distance(other)
+    assert setting.judge(asked).shape == (200,) and setting.judge(asked).dtype == bool
+
+
+def test_a_prompt_that_is_not_understood_is_refused(folder):
+    with pytest.raises(ValueError, match="unknown word 'gren'; nearest: green"):
+        make_setting(ExperimentConfig(model=str(folder), prompt="a gren dog"))
+
+
+def test_guidance_out_of_range_is_refused():
+    with pytest.raises(config_lib.ConfigError, match=r"field guidance = -1.0: must be"):
+        config_lib.validate(ExperimentConfig(guidance=-1.0))

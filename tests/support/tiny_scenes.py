@@ -1,0 +1,62 @@
+"""Made-up silhouettes and the smallest model of scenes, for tests without the real ones."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ai_econ_jax.envs.diffusion import prompts
+from ai_econ_jax.envs.diffusion.image_data import ImageData
+from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
+from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
+from ai_econ_jax.envs.diffusion.silhouettes import ANIMALS
+from ai_econ_jax.envs.diffusion.text_encoder import TextConfig
+from ai_econ_jax.envs.diffusion.unet import UNetConfig
+
+
+def silhouettes(per_species: int = 3) -> ImageData:
+    """Filled boxes f32[10 n, 28, 28, 1]; each species has proportions of its own."""
+    images, labels = [], []
+    for label in range(len(ANIMALS)):
+        for i in range(per_species):
+            image = np.full((28, 28, 1), -1.0, np.float32)
+            high, wide = 12 + label, 24 - label - i
+            image[14 - high // 2 : 14 + high // 2, 14 - wide // 2 : 14 + wide // 2] = 1.0
+            images.append(image)
+            labels.append(label)
+    return ImageData(np.stack(images), np.array(labels, np.int32), ANIMALS)
+
+
+MODEL = PromptModel(
+    UNetConfig(
+        sample_size=16,
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("CrossAttnDownBlock2D",),
+        mid_block_type="UNetMidBlock2D",
+        up_block_types=("UpBlock2D",),
+        block_out_channels=(8,),
+        layers_per_block=1,
+        attention_head_dim=2,
+        cross_attention_dim=8,
+        norm_num_groups=4,
+    ),
+    TextConfig(
+        vocab_size=len(prompts.WORDS),
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=prompts.LENGTH,
+    ),
+    ScheduleConfig(clip_sample=True),
+)
+
+
+def random_like(template: Any) -> Any:
+    """Random parameters of the shapes of a template."""
+    generator = np.random.default_rng(0)
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(0.3 * generator.standard_normal(leaf.shape), jnp.float32), template
+    )
