@@ -9,8 +9,8 @@ import pytest
 NOTEBOOKS = sorted((pathlib.Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
 
-# Compiles a program for each of three tax models: minutes.
-SLOW = {"ai_economist_gtb"}
+# Each compiles several programs: a minute and more.
+SLOW = {"ai_economist_gtb", "find"}
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
