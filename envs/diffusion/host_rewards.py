@@ -111,8 +111,11 @@ def make(name: str) -> HostReward:
         sys.path.insert(0, os.getcwd())  # a console script does not look there
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise RewardError(f"reward {name!r}: cannot import {module_name}: {error}") from None
+    except Exception as error:  # the module is the user's: importing it runs it
+        reason = " ".join(str(error).split())
+        raise RewardError(
+            f"reward {name!r}: cannot import {module_name}: {type(error).__name__}: {reason}"
+        ) from None
     score: Any = getattr(module, function_name, None)
     if not callable(score):
         raise RewardError(f"reward {name!r}: {module_name} has no function {function_name}")

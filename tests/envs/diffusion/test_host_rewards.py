@@ -97,13 +97,31 @@ def test_other_errors_of_the_runtime_stay_what_they_are():
     [
         ("png", "reward 'png': must be jpeg, neg_jpeg or module:function"),
         ("users_rewards:", "reward 'users_rewards:': must be jpeg"),
-        ("no_such_module:f", "reward 'no_such_module:f': cannot import no_such_module: No module"),
+        ("no_such_module:f", "reward 'no_such_module:f': cannot import no_such_module: Module"),
+        (".mine:f", "reward '.mine:f': cannot import .mine: TypeError: the 'package' argument is"),
         ("users_rewards:f", "reward 'users_rewards:f': users_rewards has no function f"),
     ],
 )
 def test_rewards_that_cannot_be_had_are_refused(name, message, module):
     with pytest.raises(RewardError, match=message):
         host_rewards.make(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def f(:", "SyntaxError: invalid syntax"),
+        ("f = g", "NameError: name 'g' is not defined"),
+        ("raise OSError('two\\nlines')", "OSError: two lines$"),
+    ],
+    ids=["syntax", "name", "lines"],
+)
+def test_a_module_that_cannot_be_imported_is_one_line(text, message, tmp_path, monkeypatch):
+    (tmp_path / "broken_rewards.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    expected = f"^reward 'broken_rewards:f': cannot import broken_rewards: {message}"
+    with pytest.raises(RewardError, match=expected):
+        host_rewards.make("broken_rewards:f")
 
 
 def test_a_prompt_that_is_too_long_is_refused():

@@ -137,6 +137,17 @@ def test_true_images_of_a_prompt_are_what_it_asks_for():
     assert len(set(drawn.colour[:, 0].tolist())) > 2 and len(set(drawn.place.tolist())) > 1
 
 
+@pytest.mark.parametrize(("place", "hidden"), [("moon", "gray"), ("snow", "white")])
+def test_true_images_hide_no_animal_in_the_place_that_is_asked_for(place, hidden):
+    wanted = prompts.parse(f"a dog on the {place}")
+    keys = jax.random.split(jax.random.key(5), 200)
+    draw_wanted = jax.jit(jax.vmap(scenes.draw_wanted, (0, None, None)), static_argnums=1)
+    drawn = draw_wanted(keys, SKEWED, wanted)
+    assert {PLACES[p] for p in drawn.place.tolist()} == {place}
+    shown = {COLOURS[c] for c in drawn.colour.ravel().tolist()}
+    assert hidden not in shown and set(COLOURS[:NUM_NATURAL]) - {hidden} <= shown
+
+
 def test_a_species_without_silhouettes_is_named():
     data = tiny_scenes.silhouettes()
     without = ImageData(data.images[data.labels != 4], data.labels[data.labels != 4], ANIMALS)
