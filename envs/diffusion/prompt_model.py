@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from ai_econ_jax.envs.diffusion import folders, text_encoder
 from ai_econ_jax.envs.diffusion import weights as weights_lib
-from ai_econ_jax.envs.diffusion.prompts import Tokenizer
+from ai_econ_jax.envs.diffusion.prompts import SPECIAL, Tokenizer
 from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
 from ai_econ_jax.envs.diffusion.text_encoder import TextConfig, TextEncoder
 from ai_econ_jax.envs.diffusion.unet import UNet, UNetConfig
@@ -121,8 +121,13 @@ def load_folder(folder: pathlib.Path) -> tuple[PromptModel, Any]:
     folders.check_index(folder)
     unet, schedule = folders.read_configs(folder)
     text = folders.read_config(folder / "text_encoder" / "config.json", TextConfig)
-    if not unet.is_conditional or unet.in_channels != unet.out_channels:
-        raise ValueError(f"{folder}: is a model without prompts or with latents; this needs pixels")
+    if not unet.is_conditional:
+        raise ValueError(f"{folder}: its U-Net does not attend to prompts")
+    if unet.in_channels != unet.out_channels:
+        raise ValueError(
+            f"{folder}: its U-Net takes {unet.in_channels} channels and gives {unet.out_channels}, "
+            "must give as many as it takes"
+        )
     if unet.cross_attention_dim != text.hidden_size:
         raise ValueError(
             f"{folder}: the U-Net attends to states of width {unet.cross_attention_dim}, the text "
@@ -149,4 +154,7 @@ def _read_words(path: pathlib.Path, count: int) -> tuple[str, ...]:
         raise ValueError(f"{path}: is no JSON object of numbers ({error})") from None
     if [numbers[word] for word in words] != list(range(count)):
         raise ValueError(f"{path}: must number its words 0 to {count - 1}, the encoder's")
+    for token in SPECIAL:
+        if token not in numbers:
+            raise ValueError(f"{path}: has no token {token}; needs {', '.join(SPECIAL)}")
     return words

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ai_econ_jax.envs.diffusion.silhouettes import ANIMALS
 
-PAD, BOS, EOS, NULL = "<pad>", "<bos>", "<eos>", "<null>"
+SPECIAL = ("<pad>", "<bos>", "<eos>", "<null>")
+PAD, BOS, EOS, NULL = SPECIAL
 PLACES = ("grass", "moon", "sky", "sand", "snow")
 # The first four are natural colours of animals, the others are not.
 COLOURS = ("brown", "black", "white", "gray", "green", "blue", "red", "pink", "yellow")
@@ -25,9 +26,7 @@ PLURALS = tuple(name if name == "sheep" else f"{name}s" for name in ANIMALS)
 MAX_ANIMALS = 4
 LENGTH = 12  # L
 _FILLERS = ("a", "an", "and", "on", "in", "the")
-WORDS = tuple(
-    dict.fromkeys((PAD, BOS, EOS, NULL, *_FILLERS, *NUMBERS, *COLOURS, *ANIMALS, *PLURALS, *PLACES))
-)
+WORDS = tuple(dict.fromkeys((*SPECIAL, *_FILLERS, *NUMBERS, *COLOURS, *ANIMALS, *PLURALS, *PLACES)))
 # Three of each of the paper's four difficulties.
 EVALUATION_PROMPTS = {
     "colour": (

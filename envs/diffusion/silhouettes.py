@@ -8,6 +8,7 @@ NumPy. What was read is kept as ``.npz``, which cannot run anything.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import importlib.metadata
 import os
@@ -64,10 +65,15 @@ def load_silhouettes() -> ImageData:
     try:
         arrays = npz.read(cache)
         masks, labels = arrays["masks"], arrays["labels"]
-    except (OSError, npz.NpzError, KeyError):  # not there, or damaged: read the package again
+        _check(cache, masks, (_COUNT, SIDE, SIDE), "uint8")
+        _check(cache, labels, (_COUNT,), "int64")
+        _check_labels(cache, labels)
+    # Not there, damaged, or of something else: read the package again.
+    except (OSError, npz.NpzError, KeyError, SilhouettesError):
         masks, labels = _read_package()
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        npz.write(cache, {"masks": masks, "labels": labels})
+        with contextlib.suppress(OSError):  # a folder that cannot be written costs time alone
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            npz.write(cache, {"masks": masks, "labels": labels})
     return to_data(masks, labels)
 
 
@@ -94,12 +100,21 @@ def read_pickled_array(path: pathlib.Path, shape: tuple[int, ...], dtype: str) -
         kind = "" if isinstance(error, OSError | EOFError | zlib.error) else " pickle of an array"
         reason = " ".join(str(error).split()) or type(error).__name__
         raise SilhouettesError(f"{path}: is no whole gzip{kind} ({reason})") from None
+    _check(path, value, shape, dtype)
+    return value
+
+
+def _check(path: pathlib.Path, value: object, shape: tuple[int, ...], dtype: str) -> None:
     if not isinstance(value, np.ndarray) or value.shape != shape or value.dtype != np.dtype(dtype):
         found = (
             f"{value.dtype}{list(value.shape)}" if isinstance(value, np.ndarray) else type(value)
         )
         raise SilhouettesError(f"{path}: holds {found}, expected {np.dtype(dtype)}{list(shape)}")
-    return value
+
+
+def _check_labels(path: pathlib.Path, labels: NDArray) -> None:
+    if not ((labels >= 0) & (labels < len(ANIMALS))).all():
+        raise SilhouettesError(f"{path}: has labels outside of 0 to 9")
 
 
 class _ArrayUnpickler(pickle.Unpickler):
@@ -126,8 +141,7 @@ def _read_package() -> tuple[NDArray, NDArray]:
             )
     masks = read_pickled_array(paths[_IMAGES_FILE], (_COUNT, SIDE, SIDE), "uint8")
     labels = read_pickled_array(paths[_LABELS_FILE], (_COUNT,), "int64")
-    if not ((labels >= 0) & (labels < len(ANIMALS))).all():
-        raise SilhouettesError(f"{paths[_LABELS_FILE]}: has labels outside of 0 to 9")
+    _check_labels(paths[_LABELS_FILE], labels)
     return masks, labels
 
 

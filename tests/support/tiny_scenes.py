@@ -16,13 +16,16 @@ from ai_econ_jax.envs.diffusion.unet import UNetConfig
 
 
 def silhouettes(per_species: int = 3) -> ImageData:
-    """Filled boxes f32[10 n, 28, 28, 1]; each species has proportions of its own."""
+    """Filled boxes f32[10 n, 28, 28, 1], n <= 75; each species has proportions of its own."""
     images, labels = [], []
     for label in range(len(ANIMALS)):
         for i in range(per_species):
             image = np.full((28, 28, 1), -1.0, np.float32)
-            high, wide = 12 + label, 24 - label - i
-            image[14 - high // 2 : 14 + high // 2, 14 - wide // 2 : 14 + wide // 2] = 1.0
+            high, wide = 12 + label, 24 - label - i % 3
+            # Moved by up to two pixels, the first three not at all.
+            down, across = 14 + (i // 3 + 2) % 5 - 2, 14 + (i // 15 + 2) % 5 - 2
+            rows = slice(down - high // 2, down + high // 2)
+            image[rows, across - wide // 2 : across + wide // 2] = 1.0
             images.append(image)
             labels.append(label)
     return ImageData(np.stack(images), np.array(labels, np.int32), ANIMALS)

@@ -129,6 +129,31 @@ def test_a_damaged_cache_is_made_again(package, tmp_path):
     assert len(npz.read(cached)["labels"]) == 10
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("masks", np.zeros((10, 14, 14), np.uint8)),
+        ("masks", np.zeros((10, 28, 28), np.float32)),
+        ("labels", np.arange(9)),
+        ("labels", np.arange(10) + 1),
+    ],
+    ids=["shape", "type", "number", "labels"],
+)
+def test_a_cache_of_something_else_is_made_again(package, tmp_path, field, value):
+    data = silhouettes.load_silhouettes()
+    (cached,) = pathlib.Path(tmp_path / "cache" / "ai_econ_jax").glob("*.npz")
+    npz.write(cached, npz.read(cached) | {field: value})
+    again = silhouettes.load_silhouettes()
+    np.testing.assert_array_equal(again.images, data.images)
+    np.testing.assert_array_equal(again.labels, data.labels)
+
+
+def test_without_a_folder_to_write_the_package_is_read(package, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert len(silhouettes.load_silhouettes().images) == 9
+
+
 def test_a_package_without_the_file_is_named(package):
     (package / "animal_label_version_3.gz").unlink()
     with pytest.raises(SilhouettesError, match=r"animal-mnist 0.3 has no file animal_label_v"):
