@@ -78,7 +78,7 @@ class Result:
     setting: Setting
     outcome: Outcome
     rewards: NDArray  # f64[R, U], mean of each batch
-    run_seconds: float  # of all updates of all seeds, without compilation
+    run_seconds: float  # of all updates of all seeds, without compilation; NaN: not known
     update_bytes: int  # see `experiment.update_bytes`
 
     @property
@@ -91,12 +91,16 @@ class Result:
         """i64[U], drawn up to the end of each update."""
         return (1 + np.arange(self.rewards.shape[1])) * self.batch_size
 
+    @property
+    def window(self) -> int:
+        """Updates whose rewards are averaged: of 64 images, or all where there are fewer."""
+        return min(max(1, round(_WINDOW_IMAGES / self.batch_size)), self.rewards.shape[1])
+
     def smooth(self) -> NDArray:
-        """f64[R, U]: `rewards`, each the mean over the batches up to it, 64 images at most."""
-        width = max(1, round(_WINDOW_IMAGES / self.batch_size))
+        """f64[R, U]: `rewards`, each the mean over the window up to it, as far as there is one."""
         total = np.cumsum(np.pad(self.rewards, ((0, 0), (1, 0))), axis=1)
         last = 1 + np.arange(self.rewards.shape[1])
-        first = np.maximum(last - width, 0)
+        first = np.maximum(last - self.window, 0)
         return (total[:, last] - total[:, first]) / (last - first)
 
 
@@ -106,7 +110,7 @@ class Reached:
 
     images: int
     forward_equivalents: float
-    seconds: float  # for one seed, without compilation
+    seconds: float  # of all seeds side by side, by their number, without compilation; NaN: unknown
 
 
 def plan(config: CompareConfig, make_setting: Callable[[ExperimentConfig], Setting]) -> list[Row]:
@@ -152,7 +156,7 @@ def compare(
     """
     results = []
     before: dict[float, Evaluation] = {}  # by eta, the one thing in which samplers differ
-    paces: dict[str, float] = {}  # of methods; of their rows, a short one may know none
+    paces: dict[str, float] = {}  # of methods; a row that was killed may know none: NaN
     needed: dict[str, int] = {}
     for index, row in enumerate(rows, 1):
         setting = make_setting(row.config)
@@ -161,10 +165,10 @@ def compare(
         with open_workdir(workdir.path / row.name, row.config) as place:
             outcome = experiment.run(row.config, setting, place, before.get(eta))
             curves = [logged["seeds"]["reward"] for logged in read_rows(place.metrics)]
-            pace = _pace(read_rows(place.timing))
+            pace = _pace(read_rows(place.timing), outcome.method.num_updates)
         before[eta] = outcome.before
         method = row.config.method
-        paces[method] = min(pace, paces.get(method, np.inf))
+        paces[method] = float(np.fmin(pace, paces.get(method, np.nan)))
         if method not in needed:
             needed[method] = experiment.update_bytes(outcome.method, setting)
         results.append(Result(row, setting, outcome, np.asarray(curves, np.float64).T, 0.0, 0))
@@ -191,13 +195,17 @@ def reference_level(results: list[Result], budget: str) -> float | None:
 
 
 def reaching(result: Result, level: float) -> Reached | None:
-    """When a row first reaches a reward; None where it never does, or learns no distribution."""
+    """When a row first reaches a reward; None where it never does, or learns no distribution.
+
+    Full windows alone count: the mean of fewer images is more often high by chance.
+    """
     if result.row.config.method in NO_DISTRIBUTION:
         return None
     smooth = result.smooth().mean(0)
-    if not (smooth >= level).any():
+    there = (smooth >= level) & (np.arange(len(smooth)) >= result.window - 1)
+    if not there.any():
         return None
-    update = int(np.argmax(smooth >= level))
+    update = int(np.argmax(there))
     share = (update + 1) / len(smooth)
     return Reached(
         images=int(result.images[update]),
@@ -206,10 +214,10 @@ def reaching(result: Result, level: float) -> Reached | None:
     )
 
 
-def _pace(timing: list[dict[str, Any]]) -> float:
-    """Seconds of an update in the fastest segment, which compiled nothing unless it was alone."""
-    ends = [0, *(row["update"] for row in timing)]
-    return min(
-        row["segment_seconds"] / (row["update"] - end)
-        for row, end in zip(timing, ends[:-1], strict=True)
-    )
+def _pace(timing: list[dict[str, Any]], num_updates: int) -> float:
+    """Seconds of an update in the fastest segment, which compiled nothing unless it was alone.
+
+    A kill may have left a segment without its row, so two rows may be two segments apart.
+    """
+    seconds = min((row["segment_seconds"] for row in timing), default=np.nan)
+    return seconds / experiment.updates_per_segment(num_updates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ai_econ_jax.agents.find import compare as compare_lib
@@ -37,9 +38,9 @@ def table(config: CompareConfig, results: list[Result]) -> str:
         f"{run.eval_images} fresh images of each of {run.num_seeds} seeds; reward ± standard error "
         "over all of them. Success is the judge's word, who saw other images than the reward. "
         "Fréchet distance to real images of what was asked for.",
-        "forwards: passes of the network, a backward one counted twice. s: seconds of one seed's "
-        "updates without compilation. MiB: memory of one update of one seed as its compiled "
-        "program plans it, weights of the model included.",
+        "forwards: passes of the network, a backward one counted twice. s: seconds of the updates "
+        "of all seeds side by side, divided by their number, without compilation. MiB: memory of "
+        "one update of one seed as its compiled program plans it, weights of the model included.",
     ]
     notes += [_drift_warning(result) for result in results if report.has_drifted(result.outcome)]
     blocks = [*markdown(_COLUMNS, cells), "", *(f"- {note}" for note in notes)]
@@ -111,7 +112,7 @@ def _cells(result: Result) -> tuple[str, ...]:
         f"{method.images:,}",
         f"{method.forward_equivalents:,}",
         *report.cells(result.outcome.after),
-        f"{result.run_seconds / seeds:.2f}",
+        _number(result.run_seconds / seeds, 2),
         f"{result.update_bytes / 2**20:.1f}",
     )
 
@@ -143,7 +144,7 @@ def _reach_table(results: list[Result], budget: str) -> list[str]:
     lines = [
         "",
         f"To the reward of {name} over its last images, {level:.3f}: the first time that the mean "
-        "over 64 images of every seed is as high.",
+        "over the last 64 images of every seed (over all, in a run of fewer) is as high.",
         "",
         *markdown(_REACH_COLUMNS, cells),
     ]
@@ -157,6 +158,10 @@ def _reach_cells(at: Reached | None, reference: Reached) -> tuple[str, ...]:
         f"{reference.images / at.images:.1f}",
         f"{at.forward_equivalents:,.0f}",
         f"{reference.forward_equivalents / at.forward_equivalents:.1f}",
-        f"{at.seconds:.2f}",
-        f"{reference.seconds / at.seconds:.1f}",
+        _number(at.seconds, 2),
+        _number(reference.seconds / at.seconds, 1),
     )
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}" if math.isfinite(value) else "-"

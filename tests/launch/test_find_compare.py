@@ -122,11 +122,45 @@ def test_a_reward_counts_as_reached_when_the_mean_of_64_images_is_as_high():
     assert compare_lib.reference_level([reference], "long") is None
     own = compare_lib.reaching(reference, level)
     assert (own.images, own.forward_equivalents, own.seconds) == (128, 1280, 4)
-    faster = compare_lib.reaching(result("find", [[0, 3, 6, 0, 0]] * 2), level)
-    assert (faster.images, faster.forward_equivalents) == (48, 480)
-    assert faster.seconds == pytest.approx(8 / 2 * 3 / 5)
+    faster = compare_lib.reaching(result("find", [[0, 3, 6, 0, 3]] * 2), level)
+    assert (faster.images, faster.forward_equivalents) == (80, 800)
+    assert faster.seconds == pytest.approx(8 / 2)
+    # Before 64 images are drawn nothing counts, in a run of fewer all together.
+    lucky = compare_lib.reaching(result("find", [[9, 9, 0, 0, 0]] * 2), level)
+    assert lucky.images == 64
+    short = compare_lib.reaching(result("find", [[9, 0, 0]] * 2), level)
+    assert short.images == 48
     assert compare_lib.reaching(result("find", [[0, 2, 2]]), level) is None
     assert compare_lib.reaching(result("reno", [[9, 9, 9]], 1), level) is None  # one image
+
+
+def test_the_pace_is_that_of_the_fastest_segment_that_left_a_row():
+    def row(update, seconds):
+        return {"update": update, "segment_seconds": seconds, "host_seconds": 9.0}
+
+    # 20 updates are four segments of 5; a kill lost the row of the second.
+    timing = [row(5, 8.0), row(15, 2.0), row(20, 2.5)]
+    assert compare_lib._pace(timing, 20) == 2.0 / 5
+    assert np.isnan(compare_lib._pace([], 20))
+
+
+def test_a_comparison_whose_clock_was_lost_goes_on(tmp_path):
+    run = ExperimentConfig(model="gauss", steps=2, eval_images=20)
+    config = CompareConfig(methods=("cem",), images=32, long_images=64, run=run)
+    rows = compare_lib.plan(config, setting_lib.make_setting)
+    with workdir_lib.open_workdir(tmp_path / "run", config) as place:
+        compare_lib.compare(rows, setting_lib.make_setting, place)
+        (tmp_path / "run" / "cem" / "timing.jsonl").unlink()
+        first, second = compare_lib.compare(rows, setting_lib.make_setting, place)
+        # Another row of the method knows its pace.
+        assert first.run_seconds == pytest.approx(second.run_seconds / 2)
+        (tmp_path / "run" / "cem_64" / "timing.jsonl").unlink()
+        results = compare_lib.compare(rows, setting_lib.make_setting, place)
+        compare_report.write_files(config, results, place)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["cem/seconds"] is None
+    table = (tmp_path / "run" / "table.md").read_text()
+    (line,) = [line for line in table.splitlines() if line.startswith("| cem ")]
+    assert line.split("|")[-3].strip() == "-"
 
 
 def test_the_pareto_front_is_what_nothing_beats_in_both():
