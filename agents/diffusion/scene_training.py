@@ -52,7 +52,7 @@ def finish_scenes(
     """Saves a model of scenes, trains its reward and its judge beside it, and judges its images.
 
     Args:
-      keys: key[3].
+      keys: key[4].
       config: Of the training.
       model: What was trained.
       weights: Of it.
@@ -69,12 +69,12 @@ def finish_scenes(
     size = model.unet.sample_size
     if workdir.writes:
         prompt_model.save_folder(folder, model, weights, jnp.float16)
-        if not (folder / "reward").is_dir():
+        if not (folder / "reward" / clip_reward.FILE).is_file():
             stamps = scenes.make_stamps(data.part("reward"), size)
             clip_reward.save(
                 folder / "reward", train_clip(keys[0], stamps, size, config.classifier_steps)
             )
-        if not (folder / "judge").is_dir():
+        if not (folder / "judge" / scene_judge.FILE).is_file():
             stamps = scenes.make_stamps(data.part("judge"), size)
             scene_judge.save(
                 folder / "judge", train_judge(keys[1], stamps, size, config.classifier_steps)
@@ -87,7 +87,7 @@ def finish_scenes(
     figures["reward_finds_caption_of_10"] = retrieval(towers, *drawn[1:])
     # What is judged is what was written, in half precision.
     model, kept = prompt_model.load_folder(folder)
-    for prompt, rate in base_success(keys[2], model, kept, judge).items():
+    for prompt, rate in base_success(keys[3], model, kept, judge).items():
         figures[f"base/{prompt}"] = rate
     return figures
 

@@ -45,7 +45,7 @@ def train(config: TrainConfig, workdir: Workdir) -> dict[str, float]:
     constants: Any = jnp.asarray(part.images)
     if isinstance(model, PromptModel):
         constants = make_stamps(part, model.unet.sample_size)
-    keys = jax.random.split(jax.random.key(config.seed), 4)
+    keys = jax.random.split(jax.random.key(config.seed), 5)
     state = loop.train(
         learner,
         learner.init(keys[0]),
@@ -59,7 +59,7 @@ def train(config: TrainConfig, workdir: Workdir) -> dict[str, float]:
     )
     if isinstance(model, PromptModel):
         return finish_scenes(keys[1:], config, model, state.average, data, workdir)
-    return finish_images(keys[1:], config, model, state.average, data, workdir)
+    return finish_images(keys[1:4], config, model, state.average, data, workdir)
 
 
 def finish_images(

@@ -17,6 +17,8 @@ from ai_econ_jax.envs.diffusion import clip_reward, prompt_model, prompts, scene
 from ai_econ_jax.envs.diffusion.metrics import FrechetReference
 from ai_econ_jax.envs.diffusion.noise_mdp import DiffusionParams, NoiseEnvironment, Task
 from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
+from ai_econ_jax.envs.diffusion.prompts import Wanted
+from ai_econ_jax.envs.diffusion.scenes import Stamps
 from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
 from ai_econ_jax.envs.diffusion.silhouettes import load_silhouettes
 
@@ -40,12 +42,23 @@ def make(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> SceneSett
     """Loads a model of scenes for a prompt.
 
     Raises:
-      ValueError: A prompt that the model does not understand, or a model that is not whole.
+      ValueError: A prompt that the model does not understand, or a model that is not whole, or
+        none of scenes.
       FileNotFoundError: A file that is missing.
     """
     wanted = prompts.parse(prompt)
     model, weights = prompt_model.load_folder(folder)
     size = model.unet.sample_size
+    if model.tokenizer != prompts.Tokenizer():
+        raise ValueError(
+            f"{folder}: is no model of scenes: its tokenizer has other words, or room for another "
+            f"number of them, than the {len(prompts.WORDS)} and {prompts.LENGTH} of scenes"
+        )
+    if size not in scenes.SIDES:
+        raise ValueError(
+            f"{folder}: is no model of scenes: its images have sides of {size}, must be "
+            f"{' or '.join(map(str, scenes.SIDES))}"
+        )
     towers = clip_reward.load(folder / "reward", model.latent_shape)
     judge = scene_judge.load(folder / "judge", size)
     condition = model.condition(weights, prompt)
@@ -53,13 +66,8 @@ def make(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> SceneSett
     target = clip_reward.make_target(towers, jnp.asarray(model.tokenizer.encode(prompt)), base)
     stamps = scenes.make_stamps(load_silhouettes().part("generator"), size)
 
-    @jax.jit
-    def true_images(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        asked_key, world_key = jax.random.split(key)
-        asked = scenes.draw_renders(asked_key, _TRUE_IMAGES, wanted, stamps, size)
-        return asked, scenes.draw_batch(world_key, _TRUE_IMAGES, scenes.SKEWED, stamps, size)[1]
-
-    asked, world = (np.asarray(images) for images in true_images(jax.random.key(0)))
+    drawn = _true_images(jax.random.key(0), _TRUE_IMAGES, wanted, stamps, size)
+    asked, world = (np.asarray(images) for images in drawn)
     return SceneSetting(
         model=model,
         weights=weights,
@@ -69,6 +77,16 @@ def make(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> SceneSett
         judge=functools.partial(judge.success, wanted=wanted),
         reference=FrechetReference.of(asked, np.concatenate([asked, world])),
     )
+
+
+@functools.partial(jax.jit, static_argnums=(1, 4))
+def _true_images(
+    key: jax.Array, count: int, wanted: Wanted, stamps: Stamps, size: int
+) -> tuple[jax.Array, jax.Array]:
+    """Images [count, S, S, 3] of what a prompt asks for, and as many of the model's world."""
+    asked_key, world_key = jax.random.split(key)
+    asked = scenes.draw_renders(asked_key, count, wanted, stamps, size)
+    return asked, scenes.draw_batch(world_key, count, scenes.SKEWED, stamps, size)[1]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -33,7 +33,7 @@ _TEXT = TextConfig(
 _FIRST_SCALE, _LARGEST_SCALE = np.log(1 / 0.07), np.log(100.0)
 _UNIT = 100.0  # of a cosine, in a reward
 _LEAST_DEVIATION = 1e-3  # of base rewards in this unit; a smaller one is no scale
-_FILE = "model.safetensors"
+FILE = "model.safetensors"
 
 
 class ImageTower(nn.Module):
@@ -142,7 +142,7 @@ def save(folder: pathlib.Path, params: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = weights_lib.to_diffusers(params)
     halves = {name: values.astype(np.float16) for name, values in tensors.items()}
-    weights_lib.write_safetensors(folder / _FILE, halves)
+    weights_lib.write_safetensors(folder / FILE, halves)
 
 
 def load(folder: pathlib.Path, image_shape: tuple[int, ...]) -> Any:
@@ -152,7 +152,7 @@ def load(folder: pathlib.Path, image_shape: tuple[int, ...]) -> Any:
       FileNotFoundError: There are none.
       WeightsError: They are of other images or words.
     """
-    path = folder / _FILE
+    path = folder / FILE
     tensors, _ = weights_lib.read_safetensors(path)
     template = jax.eval_shape(lambda key: init(key, image_shape), jax.random.key(0))
     return weights_lib.from_diffusers(tensors, template, str(path))

@@ -30,7 +30,7 @@ _AREA = 0.015  # of the image, the least of an animal
 _CORE = 0.5  # share of an animal's pixels, those that differ most, that give its colour
 _ALPHAS = np.linspace(0.05, 1.0, 20)  # at which colours are compared
 _MARGIN = 2  # pixels of a crop beyond the largest silhouette
-_FILE = "model.safetensors"
+FILE = "model.safetensors"
 # Pixels of one image touch at sides and corners, those of two images do not.
 _NEIGHBOURS = np.zeros((3, 3, 3), bool)
 _NEIGHBOURS[1] = True
@@ -85,7 +85,12 @@ class SceneJudge:
         found = find_animals(images)
         names = np.full(len(found.image), -1)
         if len(names):
-            names = np.asarray(species_logits(self.params, jnp.asarray(found.crop))).argmax(1)
+            # Of the next power of two, so that hardly any number of animals compiles anew.
+            room = 1 << (len(names) - 1).bit_length()
+            crops = np.zeros((room, *found.crop.shape[1:]), np.float32)
+            crops[: len(names)] = found.crop
+            logits = species_logits(self.params, jnp.asarray(crops))[: len(names)]
+            names = np.asarray(logits).argmax(1)
         count = np.bincount(found.image, minlength=len(found.place))
         number = np.arange(len(names)) - (np.cumsum(count) - count)[found.image]
         described = number < MAX_ANIMALS
@@ -193,7 +198,7 @@ def save(folder: pathlib.Path, params: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = weights_lib.to_diffusers(params)
     halves = {name: values.astype(np.float16) for name, values in tensors.items()}
-    weights_lib.write_safetensors(folder / _FILE, halves)
+    weights_lib.write_safetensors(folder / FILE, halves)
 
 
 def load(folder: pathlib.Path, size: int) -> SceneJudge:
@@ -203,7 +208,7 @@ def load(folder: pathlib.Path, size: int) -> SceneJudge:
       FileNotFoundError: There is none.
       WeightsError: It is one of other images.
     """
-    path = folder / _FILE
+    path = folder / FILE
     tensors, _ = weights_lib.read_safetensors(path)
     template = jax.eval_shape(lambda key: init(key, size), jax.random.key(0))
     return SceneJudge(weights_lib.from_diffusers(tensors, template, str(path)))

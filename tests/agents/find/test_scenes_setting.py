@@ -1,3 +1,6 @@
+import json
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,11 +63,35 @@ def test_a_prompt_gets_its_reward_its_judge_and_true_scenes(folder, monkeypatch)
     distance = setting.reference.distance
     assert distance(asked) < 0.05 * distance(other)
     assert setting.judge(asked).shape == (200,) and setting.judge(asked).dtype == bool
+    compiled = scenes_setting._true_images._cache_size()
+    wanted = prompts.parse("two cats")  # another prompt, no other program
+    scenes_setting._true_images(jax.random.key(0), 300, wanted, stamps, 16)
+    assert scenes_setting._true_images._cache_size() == compiled
 
 
 def test_a_prompt_that_is_not_understood_is_refused(folder):
     with pytest.raises(ValueError, match="unknown word 'gren'; nearest: green"):
         make_setting(ExperimentConfig(model=str(folder), prompt="a gren dog"))
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("words", "its tokenizer has other words, or room for another number .* 46 and 12 of sc"),
+        ("side", "its images have sides of 8, must be 16 or 32"),
+    ],
+)
+def test_a_model_of_something_else_is_refused(what, message, folder, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    if what == "words":
+        path = other / "tokenizer" / "vocab.json"
+        path.write_text(path.read_text().replace('"dog"', '"dragon"'))
+    else:
+        path = other / "unet" / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"sample_size": 8}))
+    with pytest.raises(ValueError, match=f"^{other}: is no model of scenes: {message}"):
+        make_setting(ExperimentConfig(model=str(other), prompt=PROMPT))
 
 
 def test_guidance_out_of_range_is_refused():

@@ -55,6 +55,20 @@ def test_the_judge_describes_up_to_four_animals(drawn):
     assert not judge.success(bare, prompts.parse("a dog in the sky")).any()
 
 
+def test_another_number_of_animals_compiles_nothing_new(drawn):
+    scene, images = drawn
+    template = jax.eval_shape(lambda key: scene_judge.init(key, 16), jax.random.key(0))
+    judge = SceneJudge(tiny_scenes.random_like(template))
+    single = images[scene.count == 1]
+    judge.describe(single[:8])
+    compiled = scene_judge.species_logits._cache_size()
+    some = judge.describe(single[:5])
+    assert (some.count == 1).all() and scene_judge.species_logits._cache_size() == compiled
+    crops = scene_judge.find_animals(single[:5]).crop
+    names = scene_judge.species_logits(judge.params, jnp.asarray(crops)).argmax(1)
+    np.testing.assert_array_equal(some.species[:, 0], names)
+
+
 def seen(place, *animals):
     rest = [(-1, -1)] * (4 - len(animals))
     pairs = [(ANIMALS.index(kind), COLOURS.index(colour)) for colour, kind in animals]
