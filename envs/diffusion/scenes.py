@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ai_econ_jax.envs.diffusion import prompts
 from ai_econ_jax.envs.diffusion.image_data import ImageData
@@ -115,12 +115,13 @@ def _area_matrix(before: int, after: int) -> NDArray:
     return (np.clip(overlap, 0, None) * after / before).astype(np.float32)
 
 
-def draw_scene(key: jax.Array, prior: Prior, asked_place: ArrayLike = -1) -> Scene:
+def draw_scene(key: jax.Array, prior: Prior, asked_place: jax.Array | NDArray | int = -1) -> Scene:
     """A scene of a prior, or of one place unless that is -1. Each animal has its own colour."""
     kind_key, place_key, species_key, other_key, natural_key, colour_key = jax.random.split(key, 6)
     kind = jax.random.choice(kind_key, len(prior.kinds), p=jnp.array(prior.kinds))
     place = jax.random.choice(place_key, len(PLACES), p=jnp.array(prior.places))
-    place = jnp.where(jnp.asarray(asked_place) >= 0, asked_place, place)
+    asked_place = jnp.asarray(asked_place)
+    place = jnp.where(asked_place >= 0, asked_place, place)
     species = jax.random.randint(species_key, (), 0, len(ANIMALS))
     other = (species + jax.random.randint(other_key, (), 1, len(ANIMALS))) % len(ANIMALS)
     second = jnp.where(kind == _TWO_KINDS, other, species)
@@ -140,7 +141,7 @@ def draw_wanted(key: jax.Array, prior: Prior, wanted: Wanted) -> Scene:
     """A scene that a prompt asks for; what it leaves open is drawn from a prior."""
     drawn = draw_scene(key, prior, wanted.place)  # which decides what colours can be seen
 
-    def filled(asked: ArrayLike, free: jax.Array) -> jax.Array:
+    def filled(asked: NDArray, free: jax.Array) -> jax.Array:
         return jnp.where(jnp.asarray(asked) >= 0, asked, free)
 
     return Scene(
