@@ -10,6 +10,7 @@ import pytest
 from ai_econ_jax import config as config_lib
 from ai_econ_jax.agents.ai_economist.gather_trade_build import experiment, training
 from ai_econ_jax.agents.ai_economist.gather_trade_build.presets import PRESETS
+from ai_econ_jax.distributions import masked_categorical
 
 SMOKE = dataclasses.replace(PRESETS["smoke"], num_seeds=1)
 
@@ -66,6 +67,33 @@ def test_a_planner_that_decides_once_in_a_tax_year_sets_its_rates(planner_run):
         lambda a, b: jnp.abs(a - b).max(), states[0].planner.params, states[1].planner.params
     )
     assert max(jax.tree.leaves(moved)) > 0
+
+
+@pytest.mark.parametrize("planner_acts", ["decisions", "every_step"])
+def test_what_is_learned_from_is_what_policy_and_critic_said(planner_acts):
+    fields = {
+        "learning.planner_acts": planner_acts,
+        "learning.workers.tower.memory": "gru",
+        "learning.workers.tower.memory_width": 3,
+    }
+    learner, params = build(changed(**fields), "planner")
+    state = jax.jit(learner.init)(jax.random.key(0), params)
+    # Two rows: the second one starts from memories that are not empty.
+    for key in jax.random.split(jax.random.key(1)):
+        carry = state.environments.policy_carry
+        state, experience = jax.jit(learner.play)(key, state)
+    assert float(jnp.abs(carry.workers.value).max()) > 0
+    for role, policy, own in (
+        (learner.worker_role, state.workers, experience.workers),
+        (learner.planner_role, state.planner, experience.planner),
+    ):
+        now = jax.tree.map(lambda leaf: leaf[0], own)  # of the one row
+        _, logits, value = role.apply(policy.params, now.carry, now.inputs, now.first)
+        distribution = masked_categorical if own is experience.workers else role.distribution
+        log_prob = distribution(logits, now.inputs.action_mask).log_prob(now.action)
+        np.testing.assert_allclose(now.value, value, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(now.log_prob, log_prob, rtol=1e-5, atol=1e-5)
+        assert float(jnp.abs(value).max()) > 1e-3
 
 
 def test_phase_two_takes_over_the_workers_parameters_and_nothing_else(planner_run):
