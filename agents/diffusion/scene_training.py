@@ -6,7 +6,6 @@ Axes: N scenes.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,17 +14,18 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
-from ai_econ_jax import optimizers
 from ai_econ_jax.agents.diffusion.config import TrainConfig
+from ai_econ_jax.agents.diffusion.minimise import minimise
 from ai_econ_jax.envs.diffusion import (
     clip_reward,
+    folders,
     prompt_model,
     prompts,
-    sampler,
     scene_judge,
     scenes,
 )
 from ai_econ_jax.envs.diffusion.image_data import ImageData
+from ai_econ_jax.envs.diffusion.noise_mdp import draw_images
 from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
 from ai_econ_jax.envs.diffusion.scene_judge import Found, SceneJudge
 from ai_econ_jax.envs.diffusion.scenes import UNIFORM, Prior, Scene, Stamps
@@ -69,16 +69,14 @@ def finish_scenes(
     size = model.unet.sample_size
     if workdir.writes:
         prompt_model.save_folder(folder, model, weights, jnp.float16)
-        if not (folder / "reward" / clip_reward.FILE).is_file():
-            stamps = scenes.make_stamps(data.part("reward"), size)
-            clip_reward.save(
-                folder / "reward", train_clip(keys[0], stamps, size, config.classifier_steps)
-            )
-        if not (folder / "judge" / scene_judge.FILE).is_file():
-            stamps = scenes.make_stamps(data.part("judge"), size)
-            scene_judge.save(
-                folder / "judge", train_judge(keys[1], stamps, size, config.classifier_steps)
-            )
+        for key, part, learn in (
+            (keys[0], "reward", train_clip),
+            (keys[1], "judge", train_judge),
+        ):
+            if not folders.has_network(folder / part):
+                stamps = scenes.make_stamps(data.part(part), size)
+                params = learn(key, stamps, size, config.classifier_steps)
+                folders.save_network(folder / part, params)
     judge = scene_judge.load(folder / "judge", size)
     towers = clip_reward.load(folder / "reward", model.latent_shape)
     unseen = scenes.make_stamps(data.part("generator"), size)
@@ -108,9 +106,7 @@ def train_clip(key: jax.Array, stamps: Stamps, size: int, steps: int) -> Any:
         _, images, captions = scenes.draw_batch(key, _CLIP_BATCH, UNIFORM, stamps, size)
         return clip_reward.contrastive_loss(params, images, captions)
 
-    return _minimise(
-        loss, clip_reward.init(init_key, (size, size, 3)), _CLIP_RATE, steps, steps_key
-    )
+    return minimise(loss, clip_reward.init(init_key, (size, size, 3)), _CLIP_RATE, steps, steps_key)
 
 
 def train_judge(key: jax.Array, stamps: Stamps, size: int, steps: int) -> Any:
@@ -129,7 +125,7 @@ def train_judge(key: jax.Array, stamps: Stamps, size: int, steps: int) -> Any:
         logits = scene_judge.species_logits(params, batch)
         return optax.softmax_cross_entropy_with_integer_labels(logits, names[chosen]).mean()
 
-    return _minimise(loss, scene_judge.init(init_key, size), _SPECIES_RATE, steps, steps_key)
+    return minimise(loss, scene_judge.init(init_key, size), _SPECIES_RATE, steps, steps_key)
 
 
 def matched(drawn: Scene, found: Found) -> tuple[NDArray, NDArray]:
@@ -137,11 +133,9 @@ def matched(drawn: Scene, found: Found) -> tuple[NDArray, NDArray]:
 
     Of scenes in which the right number was found; of two kinds, the first drawn stands left.
     """
-    count = np.bincount(found.image, minlength=len(drawn.count))
-    right = count == np.asarray(drawn.count)
-    number = np.arange(len(found.image)) - (np.cumsum(count) - count)[found.image]
+    right = found.counts == np.asarray(drawn.count)
     rows = np.flatnonzero(right[found.image])
-    return rows, np.asarray(drawn.species)[found.image[rows], number[rows]]
+    return rows, np.asarray(drawn.species)[found.image[rows], found.numbers[rows]]
 
 
 def judge_accuracy(judge: SceneJudge, drawn: Scene, images: jax.Array) -> dict[str, float]:
@@ -182,47 +176,9 @@ def base_success(
     key: jax.Array, model: PromptModel, weights: Any, judge: SceneJudge
 ) -> dict[str, float]:
     """Share of the model's own images of each evaluation prompt that the judge calls right."""
-    shape = (_BASE_IMAGES, *model.latent_shape)
-
-    @jax.jit
-    def draw(condition: jax.Array) -> jax.Array:
-        noise_key, unused_key = jax.random.split(key)
-        denoise = sampler.guided(
-            lambda x, at, conditions: model.denoise(weights, conditions, x, at),
-            condition,
-            model.null_condition(weights),
-            _GUIDED.guidance_scale,
-        )
-        z = jax.random.normal(noise_key, shape)
-        keys = jax.random.split(unused_key, _BASE_IMAGES)
-        return model.decode(weights, sampler.sample(denoise, model.schedule, _GUIDED, z, keys))
-
     rates = {}
     for prompt in (p for some in prompts.EVALUATION_PROMPTS.values() for p in some):
-        images = np.asarray(draw(model.condition(weights, prompt)))
+        condition = model.condition(weights, prompt)
+        images = draw_images(model, _GUIDED, _BASE_IMAGES, key, weights, condition)
         rates[prompt] = float(judge.success(images, prompts.parse(prompt)).mean())
     return rates
-
-
-def _minimise(
-    loss: Callable[[Any, jax.Array], jax.Array],
-    params: Any,
-    rate: float,
-    steps: int,
-    key: jax.Array,
-) -> Any:
-    """Parameters after AdamW steps on a loss of fresh draws, the rate falling along a cosine."""
-    schedule = optimizers.learning_rate_schedule("cosine", rate, steps)
-    optimizer = optax.adamw(schedule, weight_decay=0.01)
-
-    @jax.jit
-    def run(params: Any, key: jax.Array) -> Any:
-        def one_step(carry: tuple[Any, Any], key: jax.Array):
-            params, state = carry
-            updates, state = optimizer.update(jax.grad(loss)(params, key), state, params)
-            return (optax.apply_updates(params, updates), state), None
-
-        start = (params, optimizer.init(params))
-        return jax.lax.scan(one_step, start, jax.random.split(key, steps))[0][0]
-
-    return run(params, key)

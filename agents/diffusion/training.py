@@ -8,13 +8,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from ai_econ_jax import loop, optimizers
+from ai_econ_jax import loop
 from ai_econ_jax.agents.diffusion.config import RECIPES, TrainConfig
 from ai_econ_jax.agents.diffusion.denoiser import DenoiserTraining
+from ai_econ_jax.agents.diffusion.minimise import minimise
 from ai_econ_jax.agents.diffusion.scene_training import finish_scenes
-from ai_econ_jax.envs.diffusion import classifier, pixel_model, sampler
+from ai_econ_jax.envs.diffusion import folders, pixel_model, sampler
 from ai_econ_jax.envs.diffusion.classifier import Classifier, log_probs
 from ai_econ_jax.envs.diffusion.image_data import ImageData
 from ai_econ_jax.envs.diffusion.metrics import FrechetReference
@@ -90,7 +90,7 @@ def finish_images(
         pixel_model.save_folder(folder, model, weights, jnp.float16)
         for key, part in zip(keys[:2], ("reward", "judge"), strict=True):
             params = train_classifier(key, data.part(part), config.classifier_steps)
-            classifier.save(folder / part, params)
+            folders.save_network(folder / part, params)
             others = [data.part(name) for name in ("generator", "reward", "judge") if name != part]
             figures[f"{part}_accuracy"] = accuracy(params, others)
     # What is judged is what was written, in half precision.
@@ -113,32 +113,18 @@ def finish_images(
 
 def train_classifier(key: jax.Array, data: ImageData, steps: int) -> Any:
     """Parameters of a classifier of a set of images."""
-    network = Classifier(len(data.label_names))
     images, labels = jnp.asarray(data.images), jnp.asarray(data.labels)
-    rate = optimizers.learning_rate_schedule("cosine", _CLASSIFIER_RATE, steps)
-    optimizer = optax.adamw(rate, weight_decay=0.01)
+    init_key, steps_key = jax.random.split(key)
 
-    def one_step(carry: tuple[Any, Any], key: jax.Array):
-        params, state = carry
+    def loss(params: Any, key: jax.Array) -> jax.Array:
         row_key, noise_key = jax.random.split(key)
         rows = jax.random.randint(row_key, (_CLASSIFIER_BATCH,), 0, len(images))
         noisy = images[rows] + _BLUR * jax.random.normal(noise_key, images[rows].shape)
+        chosen = jnp.take_along_axis(log_probs(params, noisy), labels[rows][:, None], axis=1)
+        return -chosen.mean()
 
-        def loss(params: Any) -> jax.Array:
-            chosen = jnp.take_along_axis(log_probs(params, noisy), labels[rows][:, None], axis=1)
-            return -chosen.mean()
-
-        updates, state = optimizer.update(jax.grad(loss)(params), state, params)
-        return (optax.apply_updates(params, updates), state), None
-
-    @jax.jit
-    def run(key: jax.Array) -> Any:
-        init_key, steps_key = jax.random.split(key)
-        params = network.init(init_key, images[:1])["params"]
-        start = (params, optimizer.init(params))
-        return jax.lax.scan(one_step, start, jax.random.split(steps_key, steps))[0][0]
-
-    return run(key)
+    params = Classifier(len(data.label_names)).init(init_key, images[:1])["params"]
+    return minimise(loss, params, _CLASSIFIER_RATE, steps, steps_key)
 
 
 def accuracy(params: Any, parts: list[ImageData]) -> float:

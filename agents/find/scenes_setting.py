@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ai_econ_jax.envs.diffusion import clip_reward, prompt_model, prompts, scene_judge, scenes
 from ai_econ_jax.envs.diffusion.metrics import FrechetReference
-from ai_econ_jax.envs.diffusion.noise_mdp import DiffusionParams, NoiseEnvironment, Task
+from ai_econ_jax.envs.diffusion.noise_mdp import Task, draw_images
 from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
 from ai_econ_jax.envs.diffusion.prompts import Wanted
 from ai_econ_jax.envs.diffusion.scenes import Stamps
@@ -62,7 +62,9 @@ def make(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> SceneSett
     towers = clip_reward.load(folder / "reward", model.latent_shape)
     judge = scene_judge.load(folder / "judge", size)
     condition = model.condition(weights, prompt)
-    base = _base_images(model, dataclasses.replace(sampler, eta=0.0), weights, condition)
+    # The same images for every method and eta.
+    plain = dataclasses.replace(sampler, eta=0.0)
+    base = draw_images(model, plain, _BASE_IMAGES, jax.random.key(0), weights, condition)
     target = clip_reward.make_target(towers, jnp.asarray(model.tokenizer.encode(prompt)), base)
     stamps = scenes.make_stamps(load_silhouettes().part("generator"), size)
 
@@ -87,15 +89,3 @@ def _true_images(
     asked_key, world_key = jax.random.split(key)
     asked = scenes.draw_renders(asked_key, count, wanted, stamps, size)
     return asked, scenes.draw_batch(world_key, count, scenes.SKEWED, stamps, size)[1]
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _base_images(
-    model: PromptModel, sampler: SamplerConfig, weights: Any, condition: jax.Array
-) -> jax.Array:
-    """Images [256, S, S, 3] of the frozen model, the same for every method and eta."""
-    noise_key, unused_key = jax.random.split(jax.random.key(0))
-    environment = NoiseEnvironment(model, sampler, clip_reward.clip_reward)
-    z = jax.random.normal(noise_key, (_BASE_IMAGES, *model.latent_shape))
-    params = DiffusionParams(weights, Task(condition, None))
-    return environment.generate(jax.random.split(unused_key, _BASE_IMAGES), z, params)

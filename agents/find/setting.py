@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ai_econ_jax.agents.find import scenes_setting
 from ai_econ_jax.agents.find.experiment_config import ExperimentConfig
-from ai_econ_jax.envs.diffusion import classifier, host_rewards, pixel_model
+from ai_econ_jax.envs.diffusion import classifier, folders, host_rewards, pixel_model
 from ai_econ_jax.envs.diffusion.gauss import GaussModel, GaussWeights
 from ai_econ_jax.envs.diffusion.image_data import DIGIT_WORDS, load_digits8
 from ai_econ_jax.envs.diffusion.metrics import FrechetReference
@@ -63,7 +63,7 @@ def _with_own_reward(config: ExperimentConfig) -> Setting:
         return _gauss(sampler)
     folder = pathlib.Path(config.model).expanduser()
     if config.model in NAMES:
-        folder = pixel_model.MODELS / config.model
+        folder = folders.MODELS / config.model
     elif not folder.is_dir():
         raise FileNotFoundError(
             f"model {config.model!r}: no such folder, and no model of that name; "

@@ -7,19 +7,19 @@ images. Spec 3.3. Axes: B images, H and W sides, C channels, K classes.
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
+from numpy.typing import NDArray
 
-from ai_econ_jax.envs.diffusion import weights as weights_lib
+from ai_econ_jax.envs.diffusion import folders
 from ai_econ_jax.networks import convolve
 
 _WIDTHS = (16, 32)
-_FILE = "model.safetensors"
 
 
 class Classifier(nn.Module):
@@ -62,25 +62,12 @@ def class_reward(target: ClassTarget, images: jax.Array) -> jax.Array:
     return jnp.take(log_probs(target.params, images), target.label, axis=1)
 
 
-def save(folder: pathlib.Path, params: Any) -> None:
-    """Writes a classifier in half precision, as ``model.safetensors`` of a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = weights_lib.to_diffusers(params)
-    halves = {name: values.astype(np.float16) for name, values in tensors.items()}
-    weights_lib.write_safetensors(folder / _FILE, halves)
-
-
 def load(folder: pathlib.Path, image_shape: tuple[int, ...]) -> Any:
-    """Reads a classifier of images f32[H, W, C].
+    """Reads a classifier of images f32[H, W, C]; raises as `folders.load_network`."""
 
-    Raises:
-      FileNotFoundError: There is none.
-      WeightsError: It is one of other images.
-    """
-    path = folder / _FILE
-    tensors, _ = weights_lib.read_safetensors(path)
-    num_classes = len(tensors.get("head.bias", ()))
-    template = jax.eval_shape(
-        Classifier(num_classes).init, jax.random.key(0), jnp.zeros((1, *image_shape))
-    )
-    return weights_lib.from_diffusers(tensors, template["params"], str(path))
+    def init(tensors: Mapping[str, NDArray]) -> Any:
+        num_classes = len(tensors.get("head.bias", ()))
+        images = jnp.zeros((1, *image_shape))
+        return Classifier(num_classes).init(jax.random.key(0), images)["params"]
+
+    return folders.load_network(folder, init)

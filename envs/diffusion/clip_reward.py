@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from ai_econ_jax.envs.diffusion import prompts
-from ai_econ_jax.envs.diffusion import weights as weights_lib
+from ai_econ_jax.envs.diffusion import folders, prompts
 from ai_econ_jax.envs.diffusion.text_encoder import TextConfig, TextEncoder
 from ai_econ_jax.networks import convolve
 
@@ -33,7 +32,6 @@ _TEXT = TextConfig(
 _FIRST_SCALE, _LARGEST_SCALE = np.log(1 / 0.07), np.log(100.0)
 _UNIT = 100.0  # of a cosine, in a reward
 _LEAST_DEVIATION = 1e-3  # of base rewards in this unit; a smaller one is no scale
-FILE = "model.safetensors"
 
 
 class ImageTower(nn.Module):
@@ -137,25 +135,9 @@ def clip_reward(target: ClipTarget, images: jax.Array) -> jax.Array:
     return (values - target.mean) / target.deviation
 
 
-def save(folder: pathlib.Path, params: Any) -> None:
-    """Writes both towers in half precision, as ``model.safetensors`` of a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = weights_lib.to_diffusers(params)
-    halves = {name: values.astype(np.float16) for name, values in tensors.items()}
-    weights_lib.write_safetensors(folder / FILE, halves)
-
-
 def load(folder: pathlib.Path, image_shape: tuple[int, ...]) -> Any:
-    """Reads both towers.
-
-    Raises:
-      FileNotFoundError: There are none.
-      WeightsError: They are of other images or words.
-    """
-    path = folder / FILE
-    tensors, _ = weights_lib.read_safetensors(path)
-    template = jax.eval_shape(lambda key: init(key, image_shape), jax.random.key(0))
-    return weights_lib.from_diffusers(tensors, template, str(path))
+    """Reads both towers; raises as `folders.load_network`."""
+    return folders.load_network(folder, lambda tensors: init(jax.random.key(0), image_shape))
 
 
 def _unit(vectors: Any) -> jax.Array:

@@ -6,10 +6,12 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from numpy.typing import NDArray
 
 from ai_econ_jax import config as config_lib
@@ -21,6 +23,7 @@ from ai_econ_jax.envs.diffusion.unet import UNetConfig
 MODELS = pathlib.Path(__file__).parent / "models"  # those that the library brings
 # The file of whole numbers and the one of half precision, of which a folder has one.
 UNET_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
+_NETWORK_FILE = "model.safetensors"  # of the networks that reward and judge
 
 
 def save_unet(
@@ -69,6 +72,36 @@ def read_tensors(folder: pathlib.Path, names: tuple[str, str]) -> tuple[str, dic
     if not found:
         raise FileNotFoundError(f"{folder}: has no {names[0]}, nor the .fp16 one")
     return str(found[0]), weights_lib.read_safetensors(found[0])[0]
+
+
+def save_network(folder: pathlib.Path, params: Any) -> None:
+    """Writes a network of ours in half precision, as ``model.safetensors`` of a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = weights_lib.to_diffusers(params)
+    halves = {name: values.astype(np.float16) for name, values in tensors.items()}
+    weights_lib.write_safetensors(folder / _NETWORK_FILE, halves)
+
+
+def has_network(folder: pathlib.Path) -> bool:
+    """Whether `save_network` has been here, to its end."""
+    return (folder / _NETWORK_FILE).is_file()
+
+
+def load_network(folder: pathlib.Path, init: Callable[[Mapping[str, NDArray]], Any]) -> Any:
+    """Reads parameters that `save_network` wrote, as float32.
+
+    Args:
+      folder: Where they are.
+      init: Gives fresh parameters of the network that these tensors, by name, are of.
+
+    Raises:
+      FileNotFoundError: There are none.
+      WeightsError: They do not fit the fresh ones.
+    """
+    path = folder / _NETWORK_FILE
+    tensors, _ = weights_lib.read_safetensors(path)
+    template = jax.eval_shape(lambda: init(tensors))
+    return weights_lib.from_diffusers(tensors, template, str(path))
 
 
 def write_json(path: pathlib.Path, data: Any) -> None:

@@ -7,6 +7,7 @@ through which no gradient is asked for. Axes: B images; D stands for the shape o
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -82,6 +83,32 @@ def denoiser(model: Model, sampler: SamplerConfig, params: DiffusionParams) -> s
     return sampler_lib.guided(denoise, params.task.condition, null, sampler.guidance_scale)
 
 
+def generate(
+    model: Model, sampler: SamplerConfig, keys: jax.Array, z: jax.Array, params: DiffusionParams
+) -> jax.Array:
+    """Images f32[B, ...] of initial noises f32[B, *D] with keys key[B]."""
+    denoise = denoiser(model, sampler, params)
+    return model.decode(
+        params.weights, sampler_lib.sample(denoise, model.schedule, sampler, z, keys)
+    )
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def draw_images(
+    model: Model,
+    sampler: SamplerConfig,
+    count: int,
+    key: jax.Array,
+    weights: Any,
+    condition: jax.Array,
+) -> jax.Array:
+    """The frozen model's own images f32[count, ...] of a prompt, from noise of N(0, I)."""
+    noise_key, sampler_key = jax.random.split(key)
+    z = jax.random.normal(noise_key, (count, *model.latent_shape))
+    params = DiffusionParams(weights, Task(condition, None))
+    return generate(model, sampler, jax.random.split(sampler_key, count), z, params)
+
+
 @dataclasses.dataclass(frozen=True)
 class NoiseEnvironment:
     """The one-step problem. Its action is the initial noise f32[*D], its observation the prompt."""
@@ -114,9 +141,7 @@ class NoiseEnvironment:
 
     def generate(self, keys: jax.Array, z: jax.Array, params: DiffusionParams) -> jax.Array:
         """Images f32[B, ...] of initial noises f32[B, *D], without their rewards."""
-        denoise = denoiser(self.model, self.sampler, params)
-        x = sampler_lib.sample(denoise, self.model.schedule, self.sampler, z, keys)
-        return self.model.decode(params.weights, x)
+        return generate(self.model, self.sampler, keys, z, params)
 
     def observation_space(self, params: DiffusionParams) -> Box:
         """The prompt's feature."""

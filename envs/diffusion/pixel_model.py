@@ -25,7 +25,6 @@ from ai_econ_jax.envs.diffusion import weights as weights_lib
 from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
 from ai_econ_jax.envs.diffusion.unet import UNet, UNetConfig
 
-MODELS = folders.MODELS
 _INDEX = {"_class_name": "DDPMPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
 
 

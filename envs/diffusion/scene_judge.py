@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from ai_econ_jax.envs.diffusion import scenes
-from ai_econ_jax.envs.diffusion import weights as weights_lib
+from ai_econ_jax.envs.diffusion import folders, scenes
 from ai_econ_jax.envs.diffusion.prompts import MAX_ANIMALS, Wanted
 from ai_econ_jax.envs.diffusion.silhouettes import ANIMALS
 from ai_econ_jax.networks import convolve
@@ -30,7 +29,6 @@ _AREA = 0.015  # of the image, the least of an animal
 _CORE = 0.5  # share of an animal's pixels, those that differ most, that give its colour
 _ALPHAS = np.linspace(0.05, 1.0, 20)  # at which colours are compared
 _MARGIN = 2  # pixels of a crop beyond the largest silhouette
-FILE = "model.safetensors"
 # Pixels of one image touch at sides and corners, those of two images do not.
 _NEIGHBOURS = np.zeros((3, 3, 3), bool)
 _NEIGHBOURS[1] = True
@@ -54,6 +52,17 @@ class Found(NamedTuple):
     image: NDArray  # i32[M], which image an animal is in
     colour: NDArray  # i32[M]
     crop: NDArray  # f32[M, s, s, 1], how much of each pixel is animal, about 0 to 1
+
+    @property
+    def counts(self) -> NDArray:
+        """i64[N], animals of each image."""
+        return np.bincount(self.image, minlength=len(self.place))
+
+    @property
+    def numbers(self) -> NDArray:
+        """i64[M], which of the animals of its image one is, from 0."""
+        first = np.cumsum(self.counts) - self.counts
+        return np.arange(len(self.image)) - first[self.image]
 
 
 class SpeciesNetwork(nn.Module):
@@ -91,15 +100,14 @@ class SceneJudge:
             crops[: len(names)] = found.crop
             logits = species_logits(self.params, jnp.asarray(crops))[: len(names)]
             names = np.asarray(logits).argmax(1)
-        count = np.bincount(found.image, minlength=len(found.place))
-        number = np.arange(len(names)) - (np.cumsum(count) - count)[found.image]
+        number = found.numbers
         described = number < MAX_ANIMALS
         tables = []
         for values in (names, found.colour):
             table = np.full((len(found.place), MAX_ANIMALS), -1)
             table[found.image[described], number[described]] = values[described]
             tables.append(table)
-        return Seen(found.place, count, *tables)
+        return Seen(found.place, found.counts, *tables)
 
     def success(self, images: ArrayLike, wanted: Wanted) -> NDArray:
         """Whether images f32[N, S, S, 3] show all that a prompt names, bool[N]."""
@@ -193,22 +201,6 @@ def init(key: jax.Array, size: int) -> Any:
     return SpeciesNetwork().init(key, jnp.zeros((1, side, side, 1)))["params"]
 
 
-def save(folder: pathlib.Path, params: Any) -> None:
-    """Writes the network in half precision, as ``model.safetensors`` of a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = weights_lib.to_diffusers(params)
-    halves = {name: values.astype(np.float16) for name, values in tensors.items()}
-    weights_lib.write_safetensors(folder / FILE, halves)
-
-
 def load(folder: pathlib.Path, size: int) -> SceneJudge:
-    """Reads the judge of images of a size.
-
-    Raises:
-      FileNotFoundError: There is none.
-      WeightsError: It is one of other images.
-    """
-    path = folder / FILE
-    tensors, _ = weights_lib.read_safetensors(path)
-    template = jax.eval_shape(lambda key: init(key, size), jax.random.key(0))
-    return SceneJudge(weights_lib.from_diffusers(tensors, template, str(path)))
+    """Reads the judge of images of a size; raises as `folders.load_network`."""
+    return SceneJudge(folders.load_network(folder, lambda tensors: init(jax.random.key(0), size)))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ai_econ_jax.envs.diffusion import classifier, pixel_model
+from ai_econ_jax.envs.diffusion import classifier, folders, pixel_model
 from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
 from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
 from ai_econ_jax.envs.diffusion.unet import UNetConfig
@@ -38,5 +38,5 @@ def write_digits(folder):
     network = classifier.Classifier(10)
     shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     for part in ("reward", "judge"):
-        classifier.save(folder / part, jax.tree.map(random, shapes["params"]))
+        folders.save_network(folder / part, jax.tree.map(random, shapes["params"]))
     return folder

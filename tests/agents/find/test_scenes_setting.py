@@ -11,7 +11,14 @@ from ai_econ_jax import config as config_lib
 from ai_econ_jax.agents.find import scenes_setting
 from ai_econ_jax.agents.find.experiment_config import ExperimentConfig
 from ai_econ_jax.agents.find.setting import make_setting
-from ai_econ_jax.envs.diffusion import clip_reward, prompt_model, prompts, scene_judge, scenes
+from ai_econ_jax.envs.diffusion import (
+    clip_reward,
+    folders,
+    prompt_model,
+    prompts,
+    scene_judge,
+    scenes,
+)
 from ai_econ_jax.envs.diffusion.noise_mdp import DiffusionParams, NoiseEnvironment
 
 MODEL = tiny_scenes.MODEL
@@ -29,8 +36,8 @@ def folder(tmp_path_factory):
 
     prompt_model.save_folder(folder, MODEL, random(MODEL.init), jnp.float16)
     towers = random(lambda key: clip_reward.init(key, MODEL.latent_shape))
-    clip_reward.save(folder / "reward", towers)
-    scene_judge.save(folder / "judge", random(lambda key: scene_judge.init(key, 16)))
+    folders.save_network(folder / "reward", towers)
+    folders.save_network(folder / "judge", random(lambda key: scene_judge.init(key, 16)))
     return folder
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny_scenes
 
-from ai_econ_jax.envs.diffusion import clip_reward
+from ai_econ_jax.envs.diffusion import clip_reward, folders
 from ai_econ_jax.envs.diffusion.prompts import Tokenizer
 
 SHAPE = (16, 16, 3)
@@ -74,6 +74,6 @@ def test_the_scale_is_clipped_at_a_hundred(towers, images):
 
 
 def test_the_towers_survive_their_file(towers, tmp_path):
-    clip_reward.save(tmp_path / "reward", towers)
+    folders.save_network(tmp_path / "reward", towers)
     loaded = clip_reward.load(tmp_path / "reward", SHAPE)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), loaded, towers)

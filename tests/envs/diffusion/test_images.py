@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from ai_econ_jax.envs.diffusion import classifier
+from ai_econ_jax.envs.diffusion import classifier, folders
 from ai_econ_jax.envs.diffusion.image_data import PARTS, ImageData, load_digits8
 from ai_econ_jax.envs.diffusion.metrics import FrechetReference, pixel_diversity
 
@@ -93,7 +93,7 @@ def test_the_class_reward_is_the_log_probability_of_its_label(params):
 
 
 def test_a_classifier_survives_its_file(params, tmp_path):
-    classifier.save(tmp_path / "judge", params)
+    folders.save_network(tmp_path / "judge", params)
     loaded = classifier.load(tmp_path / "judge", (4, 4, 1))
     for half, whole in zip(jax.tree.leaves(loaded), jax.tree.leaves(params), strict=True):
         np.testing.assert_allclose(half, whole, atol=1e-3)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tiny_scenes
 
-from ai_econ_jax.envs.diffusion import prompts, scene_judge, scenes
+from ai_econ_jax.envs.diffusion import folders, prompts, scene_judge, scenes
 from ai_econ_jax.envs.diffusion.prompts import ANIMALS, COLOURS, PLACES
 from ai_econ_jax.envs.diffusion.scene_judge import SceneJudge, Seen
 from ai_econ_jax.envs.diffusion.scenes import UNIFORM
@@ -102,7 +102,7 @@ def test_success_is_all_that_the_prompt_names(prompt, shown, expected):
 def test_the_judge_survives_its_file(tmp_path):
     template = jax.eval_shape(lambda key: scene_judge.init(key, 16), jax.random.key(0))
     params = tiny_scenes.random_like(template)
-    scene_judge.save(tmp_path / "judge", params)
+    folders.save_network(tmp_path / "judge", params)
     loaded = scene_judge.load(tmp_path / "judge", 16).params
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), loaded, params)
     with pytest.raises(WeightsError, match=r"tensor hidden.weight has shape"):
