@@ -61,15 +61,20 @@ def peak_bytes() -> int:
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def cache_folder() -> pathlib.Path:
+    """Where what can be made again is kept for a user: in ``$XDG_CACHE_HOME``, or ``~/.cache``."""
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    return cache / "ai_econ_jax"
+
+
 def enable_compilation_cache() -> pathlib.Path:
     """Keeps compiled programs between processes, in the user's cache directory.
 
     Returns:
-        The directory: what ``JAX_COMPILATION_CACHE_DIR`` names, else ``ai_econ_jax/xla`` in
-        ``$XDG_CACHE_HOME`` (by default ``~/.cache``).
+        The directory: what ``JAX_COMPILATION_CACHE_DIR`` names, else ``xla`` in
+        `cache_folder`.
     """
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    directory = pathlib.Path(chosen) if chosen else cache / "ai_econ_jax" / "xla"
+    directory = pathlib.Path(chosen) if chosen else cache_folder() / "xla"
     jax.config.update("jax_compilation_cache_dir", str(directory))
     return directory

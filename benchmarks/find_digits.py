@@ -36,6 +36,10 @@ _DDPO = _but(_FAST, method="ddpo")
 _EQUAL = _but(_DDPO, ddpo__images=80)
 ROWS: dict[str, ExperimentConfig] = {
     "find": _FAST,
+    # Stopped early, where the reward is that with which DDPO ends.
+    "find, 64 images": _but(_FAST, find__images=64),
+    "find, 96 images": _but(_FAST, find__images=96),
+    "find, 128 images": _but(_FAST, find__images=128),
     "find, one step of 0.1": _but(_FAST, find__policy_steps=1, find__learning_rate=0.1),
     "find, norm preserved": _but(_FAST, find__norm_preserve=True),
     "find, eta 0.5": _but(_FAST, eta=0.5),
@@ -61,6 +65,7 @@ ROWS: dict[str, ExperimentConfig] = {
     "ddpo 1e-3, equal forwards": _but(_EQUAL, ddpo__learning_rate=1e-3),
     "ddpo 3e-3, equal forwards": _but(_EQUAL, ddpo__learning_rate=3e-3),
     "ddpo 3e-4, 3,200 images": _but(_DDPO, ddpo__learning_rate=3e-4, ddpo__images=3200),
+    "ddpo 1e-3, 3,200 images": _but(_DDPO, ddpo__learning_rate=1e-3, ddpo__images=3200),
     "dpok": _but(_FAST, method="dpok"),
 }
 

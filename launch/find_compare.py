@@ -13,7 +13,6 @@ from absl import flags
 from ai_econ_jax import cli, devices, workdir
 from ai_econ_jax.agents.find import compare, compare_figures, compare_report, report, shortcuts
 from ai_econ_jax.agents.find.compare import COMPARE_PRESETS, CompareConfig
-from ai_econ_jax.agents.find.setting import make_setting
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Where results go; the same one resumes.")
 shortcuts.define_comparison()
@@ -27,12 +26,11 @@ def main(config: CompareConfig) -> None:
         raise ValueError("--workdir is required")
     devices.enable_compilation_cache()
     config = shortcuts.apply_comparison(config)
-    rows = compare.plan(config, make_setting)
-    setting = make_setting(config.run)
-    print(compare_report.opening(config, setting, rows), flush=True)
-    digest = report.weights_digest(setting.weights)
+    rows = compare.plan(config)
+    print(compare_report.opening(config, rows), flush=True)
+    digest = report.weights_digest(rows[0].setting.weights)
     with workdir.open_workdir(_WORKDIR.value, config, weights=digest) as place:
-        results = compare.compare(rows, make_setting, place, lambda line: print(line, flush=True))
+        results = compare.compare(rows, place, lambda line: print(line, flush=True))
         print(compare_report.table(config, results))
         compare_report.write_files(config, results, place)
         compare_figures.write_figures(results, place)

@@ -17,7 +17,7 @@ from ai_econ_jax import config as config_lib
 from ai_econ_jax.agents.find import experiment
 from ai_econ_jax.agents.find.experiment import Evaluation, Outcome
 from ai_econ_jax.agents.find.experiment_config import METHODS, PRESETS, ExperimentConfig
-from ai_econ_jax.agents.find.setting import Setting
+from ai_econ_jax.agents.find.setting import Setting, make_setting
 from ai_econ_jax.workdir import Workdir, open_workdir, read_rows
 
 REFERENCE = "ddpo"  # whose reward the others are to reach
@@ -67,6 +67,7 @@ class Row:
 
     name: str
     config: ExperimentConfig
+    setting: Setting  # one for all rows of an eta
     budget: str  # images, forwards or long: what it is equal in
 
 
@@ -75,7 +76,6 @@ class Result:
     """What a row left."""
 
     row: Row
-    setting: Setting
     outcome: Outcome
     rewards: NDArray  # f64[R, U], mean of each batch
     run_seconds: float  # of all updates of all seeds, without compilation; NaN: not known
@@ -113,16 +113,19 @@ class Reached:
     seconds: float  # of all seeds side by side, by their number, without compilation; NaN: unknown
 
 
-def plan(config: CompareConfig, make_setting: Callable[[ExperimentConfig], Setting]) -> list[Row]:
+def plan(config: CompareConfig) -> list[Row]:
     """The rows of a comparison, methods in their order, budgets in that of `Row.budget`.
 
     Raises:
       ValueError: As `make_setting`; settings that do not fit the model.
     """
     rows = []
+    settings: dict[float, Setting] = {}  # by eta, all in which methods differ before they learn
     for method in config.methods:
         own = dataclasses.replace(config.run, method=method)
-        setting = make_setting(own)
+        if own.sampler_eta not in settings:
+            settings[own.sampler_eta] = make_setting(own)
+        setting = settings[own.sampler_eta]
         batch = own.settings.batch_size
         forwards = config.images * setting.sampler.forwards_per_image
 
@@ -130,19 +133,19 @@ def plan(config: CompareConfig, make_setting: Callable[[ExperimentConfig], Setti
             whole = images // own.settings.batch_size * own.settings.batch_size
             return config_lib.replace_fields(own, {f"{own.method}.images": whole})
 
-        rows.append(Row(method, of(config.images), "images"))
+        rows.append(Row(method, of(config.images), setting, "images"))
         cost = experiment.make_method(of(batch), setting).forward_equivalents
         if config.equal_forwards and cost > batch * setting.sampler.forwards_per_image:
             fewer = max(1, forwards // cost) * batch
-            rows.append(Row(f"{method}_equal_forwards", of(fewer), "forwards"))
+            rows.append(Row(f"{method}_equal_forwards", of(fewer), setting, "forwards"))
         if config.long_images and method not in NO_DISTRIBUTION:
-            rows.append(Row(f"{method}_{config.long_images}", of(config.long_images), "long"))
+            long = of(config.long_images)
+            rows.append(Row(f"{method}_{config.long_images}", long, setting, "long"))
     return rows
 
 
 def compare(
     rows: list[Row],
-    make_setting: Callable[[ExperimentConfig], Setting],
     workdir: Workdir,
     say: Callable[[str], None] = lambda line: None,
 ) -> list[Result]:
@@ -150,17 +153,15 @@ def compare(
 
     Args:
       rows: From `plan`.
-      make_setting: Config to the model and the task.
       workdir: Of the comparison; that of a row is a folder in it.
       say: Told before and after each row.
     """
     results = []
-    before: dict[float, Evaluation] = {}  # by eta, the one thing in which samplers differ
+    before: dict[float, Evaluation] = {}  # by eta
     paces: dict[str, float] = {}  # of methods; a row that was killed may know none: NaN
     needed: dict[str, int] = {}
     for index, row in enumerate(rows, 1):
-        setting = make_setting(row.config)
-        eta = setting.sampler.eta
+        setting, eta = row.setting, row.setting.sampler.eta
         started = time.perf_counter()
         with open_workdir(workdir.path / row.name, row.config) as place:
             outcome = experiment.run(row.config, setting, place, before.get(eta))
@@ -171,7 +172,7 @@ def compare(
         paces[method] = float(np.fmin(pace, paces.get(method, np.nan)))
         if method not in needed:
             needed[method] = experiment.update_bytes(outcome.method, setting)
-        results.append(Result(row, setting, outcome, np.asarray(curves, np.float64).T, 0.0, 0))
+        results.append(Result(row, outcome, np.asarray(curves, np.float64).T, 0.0, 0))
         say(
             f"{index}/{len(rows)} {row.name}: reward {outcome.before.rewards.mean():.3f} -> "
             f"{outcome.after.rewards.mean():.3f}, {time.perf_counter() - started:.0f} s"

@@ -39,7 +39,7 @@ def write_figures(results: Sequence[Result], workdir: Workdir) -> None:
     folder = workdir.figures
     reward(results, folder / "reward.png")
     beside(results, folder / "beside.png")
-    if len(results[0].setting.model.latent_shape) == 3:
+    if len(results[0].row.setting.model.latent_shape) == 3:
         images(results, folder / "images.png")
     if results[0].outcome.after.frechet is not None:
         pareto(results, folder / "pareto.png")
@@ -50,7 +50,7 @@ def images(results: Sequence[Result], path: Any = None) -> Figure:
     with plotting.figure(path, len(results), 2, panel=(4.2, 1.2)) as (figure, axes):
         for places, result in zip(axes, results, strict=True):
             outcome, first = result.outcome, result.row.config.seed
-            pairs = ((f"before, eta {result.setting.sampler.eta:g}", outcome.before),)
+            pairs = ((f"before, eta {result.row.setting.sampler.eta:g}", outcome.before),)
             for place, (name, evaluation) in zip(
                 places, (*pairs, (result.row.name, outcome.after)), strict=True
             ):
@@ -128,7 +128,7 @@ def pareto(results: Sequence[Result], path: Any = None) -> Figure:
         place = axes[0, 0]
         points = {}
         for result in results:
-            etas = f"frozen model, eta {result.setting.sampler.eta:g}"
+            etas = f"frozen model, eta {result.row.setting.sampler.eta:g}"
             if etas not in points:
                 points[etas] = _point(result.outcome.before)
                 place.scatter(*points[etas], marker="*", s=70, color="#444444", label=etas)
@@ -152,7 +152,7 @@ def pareto(results: Sequence[Result], path: Any = None) -> Figure:
 
 
 def _asked(results: Sequence[Result]) -> str:
-    return report.asked(results[0].row.config, results[0].setting)
+    return report.asked(results[0].row.config, results[0].row.setting)
 
 
 def _figures(result: Result, name: str) -> tuple[np.ndarray, np.ndarray]:

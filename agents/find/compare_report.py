@@ -8,7 +8,6 @@ from typing import Any
 from ai_econ_jax.agents.find import compare as compare_lib
 from ai_econ_jax.agents.find import report
 from ai_econ_jax.agents.find.compare import CompareConfig, Reached, Result, Row
-from ai_econ_jax.agents.find.setting import Setting
 from ai_econ_jax.tables import csv_text, markdown
 from ai_econ_jax.workdir import Workdir, write_bytes, write_summary
 
@@ -16,11 +15,12 @@ _COLUMNS = ("", "images", "forwards", *report.COLUMNS[1:], "s", "MiB")
 _REACH_COLUMNS = ("", "images", "times fewer", "forwards", "times fewer", "s", "times faster")
 
 
-def opening(config: CompareConfig, setting: Setting, rows: list[Row]) -> str:
+def opening(config: CompareConfig, rows: list[Row]) -> str:
     """What is known before anything runs."""
     run = config.run
+    names = ", ".join(row.name for row in rows)
     return (
-        f"{report.asked(run, setting)}: {len(rows)} rows ({', '.join(row.name for row in rows)}), "
+        f"{report.asked(run, rows[0].setting)}: {len(rows)} rows ({names}), "
         f"seeds {run.seed} to {run.seed + run.num_seeds - 1}"
     )
 
@@ -29,7 +29,7 @@ def table(config: CompareConfig, results: list[Result]) -> str:
     """Two Markdown tables: every row before and after; and when each reaches DDPO's reward."""
     cells: dict[str, tuple[str, ...]] = {}
     for result in results:
-        name = f"frozen model, eta {result.setting.sampler.eta:g}"
+        name = f"frozen model, eta {result.row.setting.sampler.eta:g}"
         before = report.cells(result.outcome.before)
         cells.setdefault(name, ("0", "0", *before, "-", "-"))
     cells |= {result.row.name: _cells(result) for result in results}
@@ -53,8 +53,8 @@ def summary(config: CompareConfig, results: list[Result]) -> dict[str, Any]:
     """The flat dictionary for ``summary.json``, every row's figures below its name."""
     run = config.run
     figures: dict[str, Any] = {
-        "model": results[0].setting.name,
-        "prompt": run.prompt if results[0].setting.judge is not None else None,
+        "model": results[0].row.setting.name,
+        "prompt": run.prompt if results[0].row.setting.judge is not None else None,
         "rows": [result.row.name for result in results],
         "seeds": list(range(run.seed, run.seed + run.num_seeds)),
         "eval_images": run.eval_images,
@@ -62,7 +62,7 @@ def summary(config: CompareConfig, results: list[Result]) -> dict[str, Any]:
     for result in results:
         own = report.figures_of(result.outcome)
         own |= {
-            "eta": result.setting.sampler.eta,
+            "eta": result.row.setting.sampler.eta,
             "seconds": result.run_seconds / run.num_seeds,
             "peak_bytes": result.update_bytes,
         }

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import importlib.metadata
-import os
 import pathlib
 import pickle
 import zlib
@@ -19,7 +18,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_econ_jax import npz
+from ai_econ_jax import devices, npz
 from ai_econ_jax.envs.diffusion.image_data import ImageData
 
 # Label 0 to 9, in this order.
@@ -61,7 +60,7 @@ def load_silhouettes() -> ImageData:
     Raises:
       SilhouettesError: The package is missing, or a file of it holds something else.
     """
-    cache = _cache_folder() / f"silhouettes-{_VERSION}.npz"
+    cache = devices.cache_folder() / f"silhouettes-{_VERSION}.npz"
     try:
         arrays = npz.read(cache)
         masks, labels = arrays["masks"], arrays["labels"]
@@ -143,8 +142,3 @@ def _read_package() -> tuple[NDArray, NDArray]:
     labels = read_pickled_array(paths[_LABELS_FILE], (_COUNT,), "int64")
     _check_labels(paths[_LABELS_FILE], labels)
     return masks, labels
-
-
-def _cache_folder() -> pathlib.Path:
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    return cache / "ai_econ_jax"

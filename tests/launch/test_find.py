@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny_diffusion
 from absl import flags
+from find_runs import SUMMARY
 
 from ai_econ_jax import config as config_lib
 from ai_econ_jax import workdir as workdir_lib
@@ -18,20 +19,6 @@ from ai_econ_jax.agents.find.experiment import make_method, run
 from ai_econ_jax.agents.find.experiment_config import METHODS, PRESETS, ExperimentConfig
 from ai_econ_jax.envs.diffusion.gauss import affine_map
 from ai_econ_jax.envs.diffusion.weights import read_safetensors
-
-SUMMARY = {
-    "reward_before",
-    "reward_after",
-    "success_before",
-    "success_after",
-    "frechet_after",
-    "diversity_after",
-    "drift",
-    "images",
-    "forward_equivalents",
-    "seconds",
-    "peak_bytes",
-}
 
 
 def parse(*arguments):

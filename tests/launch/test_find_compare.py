@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny_diffusion
 from absl import flags
+from find_runs import SUMMARY
 
 from ai_econ_jax import config as config_lib
 from ai_econ_jax import workdir as workdir_lib
@@ -17,20 +18,6 @@ from ai_econ_jax.agents.find import setting as setting_lib
 from ai_econ_jax.agents.find.compare import COMPARE_PRESETS, CompareConfig, Result, Row
 from ai_econ_jax.agents.find.experiment import Method, Outcome
 from ai_econ_jax.agents.find.experiment_config import ExperimentConfig
-
-KEYS = {
-    "reward_before",
-    "reward_after",
-    "success_before",
-    "success_after",
-    "frechet_after",
-    "diversity_after",
-    "drift",
-    "images",
-    "forward_equivalents",
-    "seconds",
-    "peak_bytes",
-}
 
 
 def parse(*arguments):
@@ -50,19 +37,19 @@ def test_a_comparison_leaves_what_the_page_promises(model, tmp_path):
         CompareConfig(methods=("find", "ddpo"), images=16, run=run),
         {"run.find.batch_size": 4, "run.ddpo.batch_size": 4, "run.ddpo.groups": 1},
     )
-    rows = compare_lib.plan(config, setting_lib.make_setting)
+    rows = compare_lib.plan(config)
     names = ["find", "ddpo", "ddpo_equal_forwards"]
     assert [row.name for row in rows] == names
     said = []
     with workdir_lib.open_workdir(tmp_path / "run", config) as place:
-        results = compare_lib.compare(rows, setting_lib.make_setting, place, said.append)
+        results = compare_lib.compare(rows, place, said.append)
         compare_report.write_files(config, results, place)
         compare_figures.write_figures(results, place)
-        again = compare_lib.compare(rows[:1], setting_lib.make_setting, place)
+        again = compare_lib.compare(rows[:1], place)
     assert [line.split()[1] for line in said] == [f"{name}:" for name in names]
     np.testing.assert_array_equal(again[0].rewards, results[0].rewards)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert {f"{name}/{key}" for name in names for key in KEYS} <= set(summary)
+    assert {f"{name}/{key}" for name in names for key in SUMMARY} <= set(summary)
     assert summary["ddpo/forward_equivalents"] == 4 * 16 * 2 == 4 * summary["find/images"] * 2
     assert summary["ddpo_equal_forwards/images"] == 4
     assert summary["find/eta"] == 0 and summary["ddpo/eta"] == 1
@@ -83,7 +70,7 @@ def test_rows_are_equal_in_images_or_in_passes_of_the_network():
     # By hand, 20 steps, 320 images: 6,400 passes. ddpo 4 x 20 an image, reno 3 x 20; dpok 10 images
     # and 5 x 48 transitions of 4 passes an update, so 1,160.
     config = CompareConfig(run=ExperimentConfig(model="gauss"))
-    rows = compare_lib.plan(config, setting_lib.make_setting)
+    rows = compare_lib.plan(config)
     images = {row.name: row.config.settings.images for row in rows}
     assert images == {
         "find": 320,
@@ -98,7 +85,7 @@ def test_rows_are_equal_in_images_or_in_passes_of_the_network():
     }
     assert {row.config.sampler_eta for row in rows if "dp" in row.name} == {1.0}
     config = dataclasses.replace(config, methods=("reno", "cem"), long_images=3200)
-    rows = compare_lib.plan(config, setting_lib.make_setting)
+    rows = compare_lib.plan(config)
     assert [row.name for row in rows] == ["reno", "reno_equal_forwards", "cem", "cem_3200"]
     assert rows[-1].config.cem.images == 3200
 
@@ -111,7 +98,7 @@ def result(method, rewards, batch_size=16, budget="images"):
     drawn = rewards.shape[1] * batch_size
     outcome = Outcome(Method(None, lambda key: None, 0, drawn, 10 * drawn), *[None] * 3, 0.0, 0)
     setting = setting_lib.make_setting(ExperimentConfig(model="gauss"))
-    return Result(Row(method, config, budget), setting, outcome, rewards, 8.0, 0)
+    return Result(Row(method, config, setting, budget), outcome, rewards, 8.0, 0)
 
 
 def test_a_reward_counts_as_reached_when_the_mean_of_64_images_is_as_high():
@@ -147,15 +134,15 @@ def test_the_pace_is_that_of_the_fastest_segment_that_left_a_row():
 def test_a_comparison_whose_clock_was_lost_goes_on(tmp_path):
     run = ExperimentConfig(model="gauss", steps=2, eval_images=20)
     config = CompareConfig(methods=("cem",), images=32, long_images=64, run=run)
-    rows = compare_lib.plan(config, setting_lib.make_setting)
+    rows = compare_lib.plan(config)
     with workdir_lib.open_workdir(tmp_path / "run", config) as place:
-        compare_lib.compare(rows, setting_lib.make_setting, place)
+        compare_lib.compare(rows, place)
         (tmp_path / "run" / "cem" / "timing.jsonl").unlink()
-        first, second = compare_lib.compare(rows, setting_lib.make_setting, place)
+        first, second = compare_lib.compare(rows, place)
         # Another row of the method knows its pace.
         assert first.run_seconds == pytest.approx(second.run_seconds / 2)
         (tmp_path / "run" / "cem_64" / "timing.jsonl").unlink()
-        results = compare_lib.compare(rows, setting_lib.make_setting, place)
+        results = compare_lib.compare(rows, place)
         compare_report.write_files(config, results, place)
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["cem/seconds"] is None
     table = (tmp_path / "run" / "table.md").read_text()
@@ -181,7 +168,7 @@ def test_the_pareto_front_is_what_nothing_beats_in_both():
 )
 def test_comparisons_that_cannot_be_run_end_with_one_line(arguments, message):
     with pytest.raises(ValueError, match=message):
-        compare_lib.plan(parse("--model=gauss", *arguments), setting_lib.make_setting)
+        compare_lib.plan(parse("--model=gauss", *arguments))
 
 
 def test_flags_reach_their_fields():

@@ -46,7 +46,7 @@ _QUICK = ExperimentConfig(
         steps_per_update=40,
         unroll=40,
         shuffle_blocks=4,
-        phase1_steps=2_304_000,
+        phase1_steps=2_329_600,
         phase2_steps=179_200,
         labor_warmup=1000.0,
         tax_cap_warmup=-1.0,  # a tenth, and a tenth more with each of the few episodes
@@ -54,6 +54,7 @@ _QUICK = ExperimentConfig(
     ),
     tax_models=("free_market", "us_federal", "flat", "saez", "searched", "planner"),
     flat_rates=(0.5,),
+    updates_per_segment=35,  # of 910 and 70 updates: a remainder would be a program of its own
     num_evaluation_episodes=32,
 )
 _PUBLISHED = LearningConfig()
