@@ -68,6 +68,8 @@ def test_low_frequencies_learn_a_hill_and_the_run_leaves_what_the_page_promises(
     tensors, about = read_safetensors(tmp_path / "run" / "noise_policy_1.safetensors")
     assert tensors["mean"].shape == (1, 8, 8)
     assert about["reward"] == "terrain_hill" and about["prompt"] == "" and about["steps"] == "1"
+    drawn = figures.before_after(config, setting, outcome)
+    assert drawn.get_suptitle() == f"{report.asked(config, setting)}, seed 0"
     for name in ("learning", "before_after"):
         assert (tmp_path / "run" / "figures" / f"{name}.png").stat().st_size > 5000
 

@@ -1,6 +1,5 @@
 """A generator of terrain that is linear in the lowest frequencies of its noise, for tests."""
 
-
 from ai_econ_jax.agents.find.noise_policy import dct_rows
 
 _ROWS = dct_rows(128, 4)
