@@ -135,7 +135,7 @@ def _terrain(config: ExperimentConfig) -> Setting:
         )
     if config.method == "reno":
         raise ValueError(
-            "method reno follows the gradient of the model, and terrain is a black box that has none"
+            "method reno follows the gradient of the model, and terrain is a black box without one"
         )
     config_lib.check(
         config.steps in (None, 1), "steps", config.steps, "terrain has one step, so it must be 1"
