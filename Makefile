@@ -101,6 +101,10 @@ results: setup
 		--figure=$(RESULTS)/stepmix_scaling.png --json=$(RESULTS)/stepmix_speed.json
 	$(BIN)/python benchmarks/find_digits.py --json=$(RESULTS)/find_digits.json
 	$(BIN)/python benchmarks/find_cost.py --json=$(RESULTS)/find_cost.json
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt onnxruntime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
+		adaptive-terrain-diffusion
+	$(BIN)/python benchmarks/find_terrain.py --json=$(RESULTS)/find_terrain.json
 	$(BIN)/ai-econ find_compare --prompt=eight --seeds=3 --long_images=3200 --workdir=$(RESULTS)/find_compare
 
 clean:

@@ -153,6 +153,6 @@ def test_what_is_imported_is_what_is_required():
     imported = {plain(DISTRIBUTION.get(top, top)) for top in tops}
     extras = project["optional-dependencies"]
     optional = set().union(
-        *(names(extras[extra]) for extra in ("bench", "diffusion", "gym", "pettingzoo"))
+        *(names(extras[extra]) for extra in ("bench", "diffusion", "gym", "pettingzoo", "terrain"))
     )
     assert imported - optional == names(project["dependencies"])

@@ -54,7 +54,7 @@ def summary(config: CompareConfig, results: list[Result]) -> dict[str, Any]:
     run = config.run
     figures: dict[str, Any] = {
         "model": results[0].row.setting.name,
-        "prompt": run.prompt if results[0].row.setting.judge is not None else None,
+        "prompt": report.prompt_of(run, results[0].row.setting),
         "rows": [result.row.name for result in results],
         "seeds": list(range(run.seed, run.seed + run.num_seeds)),
         "eval_images": run.eval_images,

@@ -28,10 +28,10 @@ class ExperimentConfig:
     """One method on one prompt."""
 
     model: str = "digits8"  # a name, or a folder that train_diffusion left
-    prompt: str = "three"  # what the images shall show; gauss has none
+    prompt: str = "three"  # what the images shall show; gauss and terrain have none
     reward: str | None = None  # jpeg, neg_jpeg or module:function; None: the model's own
     method: str = "find"
-    steps: int = 20  # of the sampler
+    steps: int | None = None  # of the sampler; None: 20, and 1 of terrain, which has no others
     eta: float | None = None  # noise that its steps add; None: 0, and 1 for ddpo and dpok
     guidance: float = 5.0  # towards the prompt, of models that have prompts
     eval_images: int = 100  # fresh ones, before and after
@@ -47,7 +47,8 @@ class ExperimentConfig:
     def validate(self) -> None:
         """Check names and ranges."""
         config_lib.check_one_of("method", self.method, tuple(METHODS))
-        config_lib.check_range("steps", self.steps, 1, 1_000_000)
+        if self.steps is not None:
+            config_lib.check_range("steps", self.steps, 1, 1_000_000)
         config_lib.check_range("eval_images", self.eval_images, 2, 1_000_000)
         config_lib.check_range("seed", self.seed, 0, 2**31 - 1)
         config_lib.check_range("num_seeds", self.num_seeds, 1, 10_000)

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ai_econ_jax import plotting
+from ai_econ_jax.agents.find import report
 from ai_econ_jax.agents.find.experiment import Outcome
 from ai_econ_jax.agents.find.experiment_config import ExperimentConfig
 from ai_econ_jax.agents.find.setting import Setting
@@ -41,7 +42,7 @@ def before_after(
             if evaluation.success is not None:
                 told += f", success {evaluation.success[0].mean():.0%}"
             place.set_title(told)
-        figure.suptitle(f"{setting.name}, {config.prompt!r}, seed {config.seed}")
+        figure.suptitle(f"{report.asked(config, setting)}, seed {config.seed}")
     return figure
 
 

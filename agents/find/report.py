@@ -29,8 +29,9 @@ def methods() -> str:
 def opening(config: ExperimentConfig, setting: Setting) -> str:
     """What is known before anything runs."""
     dimensions = int(np.prod(setting.model.latent_shape))
+    steps = setting.sampler.num_steps
     lines = [
-        f"{asked(config, setting)}: D = {dimensions}, {setting.sampler.num_steps} steps, "
+        f"{asked(config, setting)}: D = {dimensions}, {steps} {'step' if steps == 1 else 'steps'}, "
         f"eta {setting.sampler.eta:g}",
         f"{config.method}: {config.settings.images} images in batches of "
         f"{config.settings.batch_size}, seeds {config.seed} to "
@@ -47,17 +48,21 @@ def opening(config: ExperimentConfig, setting: Setting) -> str:
 
 def asked(config: ExperimentConfig, setting: Setting) -> str:
     """The model, and what is asked of it."""
-    wanted = "a linear reward" if setting.judge is None else repr(config.prompt)
-    if config.reward is not None:
-        wanted = f"{config.prompt!r}, reward {config.reward}"
-    return f"{setting.name}, {wanted}"
+    if config.reward is None:
+        return f"{setting.name}, {setting.asked}"
+    return f"{setting.name}, {config.prompt!r}, reward {config.reward}"
+
+
+def prompt_of(config: ExperimentConfig, setting: Setting) -> str | None:
+    """The prompt; None where neither the model nor the reward reads it."""
+    return None if setting.judge is None and config.reward is None else config.prompt
 
 
 def summary(config: ExperimentConfig, setting: Setting, outcome: Outcome) -> dict[str, Any]:
     """The flat dictionary for ``summary.json``: means over seeds, and lists of them."""
     figures: dict[str, Any] = {
         "model": setting.name,
-        "prompt": config.prompt if setting.judge is not None else None,
+        "prompt": prompt_of(config, setting),
         "method": config.method,
         "seeds": list(range(config.seed, config.seed + config.num_seeds)),
         "eta": setting.sampler.eta,
@@ -142,7 +147,7 @@ def write_files(
     about = {
         "model": setting.name,
         "model_sha256": weights_digest(setting.weights),
-        "prompt": config.prompt,
+        "prompt": prompt_of(config, setting) or "",
         "reward": config.reward or getattr(setting.reward, "__name__", "the model's own"),
         "method": config.method,
         "basis": getattr(config.settings, "basis", "pixel"),

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from ai_econ_jax import config as config_lib
 from ai_econ_jax.agents.find import scenes_setting
-from ai_econ_jax.agents.find.experiment_config import ExperimentConfig
-from ai_econ_jax.envs.diffusion import classifier, folders, host_rewards, pixel_model
+from ai_econ_jax.agents.find.experiment_config import TRAINS_WEIGHTS, ExperimentConfig
+from ai_econ_jax.envs.diffusion import classifier, folders, host_rewards, pixel_model, terrain
 from ai_econ_jax.envs.diffusion.gauss import GaussModel, GaussWeights
 from ai_econ_jax.envs.diffusion.image_data import DIGIT_WORDS, load_digits8
 from ai_econ_jax.envs.diffusion.metrics import FrechetReference
@@ -23,7 +24,8 @@ from ai_econ_jax.envs.diffusion.noise_mdp import Model, Reward, Task
 from ai_econ_jax.envs.diffusion.rewards import linear_reward
 from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
 
-NAMES = ("gauss", "digits8")
+NAMES = ("gauss", "digits8", "terrain")
+_STEPS = 20  # of a sampler, when the config leaves them open
 _GAUSS_DIM = 64
 _FILLERS = ("a", "an", "the", "digit")
 
@@ -33,6 +35,7 @@ class Setting:
     """A model and a task."""
 
     name: str
+    asked: str  # of the model, by its own reward, in words
     model: Model
     weights: Any
     reward: Reward
@@ -58,7 +61,10 @@ def make_setting(config: ExperimentConfig) -> Setting:
 
 
 def _with_own_reward(config: ExperimentConfig) -> Setting:
-    sampler = SamplerConfig(num_steps=config.steps, eta=config.sampler_eta)
+    if config.model == "terrain":
+        return _terrain(config)
+    steps = _STEPS if config.steps is None else config.steps
+    sampler = SamplerConfig(num_steps=steps, eta=config.sampler_eta)
     if config.model == "gauss":
         return _gauss(sampler)
     folder = pathlib.Path(config.model).expanduser()
@@ -71,8 +77,9 @@ def _with_own_reward(config: ExperimentConfig) -> Setting:
         )
     if (folder / "text_encoder").is_dir():
         guided = dataclasses.replace(sampler, guidance_scale=config.guidance)
-        return Setting(folder.name, *scenes_setting.make(folder, config.prompt, guided))
-    return _digits(folder, digit_of(config.prompt), sampler)
+        made = scenes_setting.make(folder, config.prompt, guided)
+        return Setting(folder.name, repr(config.prompt), *made)
+    return _digits(folder, config.prompt, sampler)
 
 
 def digit_of(prompt: str) -> int:
@@ -103,6 +110,7 @@ def _gauss(sampler: SamplerConfig) -> Setting:
     direction /= np.linalg.norm(direction)
     return Setting(
         name="gauss",
+        asked="a linear reward",
         model=model,
         weights=GaussWeights(jnp.zeros(_GAUSS_DIM), jnp.ones(_GAUSS_DIM)),
         reward=linear_reward,
@@ -113,8 +121,45 @@ def _gauss(sampler: SamplerConfig) -> Setting:
     )
 
 
-def _digits(folder: pathlib.Path, digit: int, sampler: SamplerConfig) -> Setting:
+def _terrain(config: ExperimentConfig) -> Setting:
+    """A pretrained generator without gradients or steps, which is to put a hill in the middle.
+
+    Raises:
+      ValueError: What needs a gradient of the model, or more than its one step.
+      TerrainError: The model is not installed.
+    """
+    if config.method in TRAINS_WEIGHTS:
+        raise ValueError(
+            f"method {config.method} learns the model's weights from the noise of its steps, and "
+            "terrain is a black box with one step and no noise"
+        )
+    if config.method == "reno":
+        raise ValueError(
+            "method reno follows the gradient of the model, and terrain is a black box without one"
+        )
+    config_lib.check(
+        config.steps in (None, 1), "steps", config.steps, "terrain has one step, so it must be 1"
+    )
+    config_lib.check(
+        not config.eta, "eta", config.eta, "terrain's one step adds no noise, so it must be 0"
+    )
+    model, weights = terrain.load()
+    return Setting(
+        name="terrain",
+        asked=f"a hill in the middle at difficulty {terrain.DIFFICULTY:g}",
+        model=model,
+        weights=weights,
+        reward=terrain.terrain_hill,
+        task=Task(jnp.float32(terrain.DIFFICULTY), ()),
+        sampler=SamplerConfig(num_steps=1),
+        judge=None,
+        reference=None,
+    )
+
+
+def _digits(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> Setting:
     """A model of digits, whose reward and judge are classifiers that saw other images."""
+    digit = digit_of(prompt)
     model, weights = pixel_model.load_folder(folder)
     rewarding, judging = (
         classifier.load(folder / part, model.latent_shape) for part in ("reward", "judge")
@@ -127,6 +172,7 @@ def _digits(folder: pathlib.Path, digit: int, sampler: SamplerConfig) -> Setting
 
     return Setting(
         name=folder.name,
+        asked=repr(prompt),
         model=model,
         weights=weights,
         reward=classifier.class_reward,

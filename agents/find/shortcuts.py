@@ -66,7 +66,7 @@ def _define_common(add: Callable[..., None]) -> None:
     add(text, "prompt", "What the images shall show; of digits8, a digit such as three.")
     names = f"{', '.join(host_rewards.NAMES)}, or module:function, which gets images and prompts"
     add(text, "reward", f"Instead of the model's own: {names}.")
-    add(whole, "steps", "Steps of the sampler.")
+    add(whole, "steps", "Steps of the sampler; terrain has one.")
     add(number, "eta", "Noise that they add, in [0, 1]; the method's own when not given.")
     add(text, "policy_basis", "Of find: pixel, or dct:k for the k x k lowest frequencies.")
     add(flags.DEFINE_bool, "norm_preserve", "Of find: keep E|z|^2 / D at 1.")

@@ -1,0 +1,205 @@
+"""Terrain from a pretrained generator that is a black box: an ONNX file, run on the host. Spec 3.4.
+
+The package adaptive-terrain-diffusion brings a consistency model (Song et al. 2023,
+https://arxiv.org/abs/2303.01469), a U-Net of 10.46 million parameters: one pass turns noise of
+deviation 80 into a map of heights. The package is never imported; its file is found through its
+list of files. There is no gradient, and there are no steps. Axes: B images, S = 128 sides.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
+
+SIDE = 128  # S
+SIGMA = 80.0  # deviation of the noise that the network was made for, in units of the image
+DIFFICULTY = 0.5  # of the terrain, in [0, 1]; at which the reward was normalised
+_RADIUS = 32  # of the hill, in pixels
+_BASE_MEAN, _BASE_STD = 0.0237, 0.0525  # of the frozen model's hills, over 32 images
+_PACKAGE, _VERSION = "adaptive-terrain-diffusion", "0.4.2"
+_FILE = "terrain_consistency_unet_difficulty100.onnx"
+_INPUTS, _OUTPUT = ("noisy", "sigma", "difficulty"), "denoised"
+_IMAGES_PER_CALL = 8  # 50 MB each; more are not faster
+# One step, from the last of two equal timesteps, where the image's share of the variance is
+# 1 / (1 + SIGMA^2), to the image that the network puts out.
+_BETA = 1 - (1 + SIGMA**2) ** -0.5
+_SCHEDULE = ScheduleConfig(
+    num_train_timesteps=2,
+    beta_schedule="linear",
+    beta_start=_BETA,
+    beta_end=_BETA,
+    prediction_type="sample",
+    steps_offset=1,
+    set_alpha_to_one=True,
+)
+
+# generator(noisy f32[B, 1, S, S], sigma f32[B], difficulty f32[B]) -> f32[B, 1, S, S], on the host
+Generator = Callable[[NDArray, NDArray, NDArray], NDArray]
+
+
+class TerrainError(ValueError):
+    """The package, or what runs it, is missing or is not what is expected."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TerrainModel:
+    """A generator on the host, as a model of one step; its condition is the difficulty, f32[].
+
+    Its weights stay in the file: what stands for them is the file's SHA-256, u8[32].
+    """
+
+    generator: Generator
+
+    @property
+    def schedule(self) -> ScheduleConfig:
+        """For a sampler of one step, which ends with what `denoise` returns."""
+        return _SCHEDULE
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """(S, S, 1)."""
+        return (SIDE, SIDE, 1)
+
+    def denoise(
+        self, weights: Any, condition: jax.Array, x: jax.Array, timestep: jax.Array
+    ) -> jax.Array:
+        """Images f32[B, S, S, 1] in [-1, 1] for noise f32[B, S, S, 1] and difficulties f32[B].
+
+        The weights are not read, nor the timestep, which is always the same.
+        """
+        # Seeds and prompts that are vmapped go over in one call, as more images.
+        result = jax.ShapeDtypeStruct(x.shape, jnp.float32)
+        return jax.pure_callback(self._on_host, result, x, condition, vmap_method="broadcast_all")
+
+    def null_condition(self, weights: Any) -> jax.Array:
+        """Difficulty 0, f32[]; the model has no empty prompt and is not guided."""
+        return jnp.float32(0.0)
+
+    def feature(self, condition: jax.Array) -> jax.Array:
+        """The difficulty, f32[1]."""
+        return condition[None]
+
+    def decode(self, weights: Any, x: jax.Array) -> jax.Array:
+        """The image is what the step left."""
+        return x
+
+    def _on_host(self, x: Any, condition: Any) -> NDArray:
+        z = np.asarray(x, np.float32).reshape(-1, 1, SIDE, SIDE)  # one channel: also NHWC
+        difficulty = np.asarray(condition, np.float32).reshape(-1)
+        sigma = np.full(len(z), SIGMA, np.float32)
+        return self.generator(np.float32(SIGMA) * z, sigma, difficulty).reshape(x.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxGenerator:
+    """The network of a file; equal files share one session."""
+
+    path: pathlib.Path
+
+    def __call__(self, noisy: NDArray, sigma: NDArray, difficulty: NDArray) -> NDArray:
+        """Images f32[B, 1, S, S] of any number of noises, a few at a time."""
+        session = _session(self.path)
+        parts = []
+        for start in range(0, len(noisy), _IMAGES_PER_CALL):
+            some = slice(start, start + _IMAGES_PER_CALL)
+            inputs = (noisy[some], sigma[some], difficulty[some])
+            parts += session.run([_OUTPUT], dict(zip(_INPUTS, inputs, strict=True)))
+        return np.concatenate(parts)
+
+
+def load() -> tuple[TerrainModel, jax.Array]:
+    """The model of the package, and what stands for its weights, u8[32].
+
+    Raises:
+      TerrainError: The package or onnxruntime is missing, or the file is not the network.
+    """
+    path = _find_file()
+    _session(path)
+    digest = hashlib.sha256(path.read_bytes()).digest()
+    return TerrainModel(OnnxGenerator(path)), jnp.asarray(np.frombuffer(digest, np.uint8))
+
+
+def terrain_hill(parameters: Any, images: jax.Array) -> jax.Array:
+    """How far the middle stands out, f32[B], in deviations of the frozen model. Spec 3.4.
+
+    `(mean over a disc of radius 32 in the middle - mean elsewhere - 0.0237) / 0.0525`.
+
+    Args:
+      parameters: Not read.
+      images: f32[B, S, S, 1].
+    """
+    disc = _disc()
+    heights = images[..., 0]
+    hill = heights[:, disc].mean(1) - heights[:, ~disc].mean(1)
+    return (hill - _BASE_MEAN) / _BASE_STD
+
+
+@functools.cache
+def _disc() -> NDArray:
+    """Which pixels are the hill's, bool[S, S]; the middle is between the pixels."""
+    off = np.arange(SIDE) - (SIDE - 1) / 2
+    return np.square(off)[:, None] + np.square(off) <= _RADIUS**2
+
+
+def _find_file() -> pathlib.Path:
+    try:
+        files = importlib.metadata.files(_PACKAGE) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise _missing(_PACKAGE) from None
+    for file in files:
+        if file.name == _FILE:
+            return pathlib.Path(str(file.locate()))
+    raise TerrainError(
+        f"{_PACKAGE} {importlib.metadata.version(_PACKAGE)} has no file {_FILE}; "
+        f"install {_PACKAGE}=={_VERSION}"
+    )
+
+
+def _missing(name: str) -> TerrainError:
+    return TerrainError(
+        f"model terrain needs {name}: pip install 'ai-econ-jax[terrain]' && "
+        f"pip install --no-deps {_PACKAGE}=={_VERSION}"
+    )
+
+
+@functools.cache
+def _session(path: pathlib.Path) -> Any:
+    """Runs the network of a file, on as many threads as the process has processors."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise _missing("onnxruntime") from None
+    options = onnxruntime.SessionOptions()
+    affinity = getattr(os, "sched_getaffinity", lambda process: range(os.cpu_count() or 1))
+    options.intra_op_num_threads = len(affinity(0))
+    # A thread that waits must not take the processor from JAX.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime's own classes, a dozen of them
+        reason = " ".join(str(error).split())
+        raise TerrainError(f"{path}: is no network that onnxruntime can run ({reason})") from None
+    inputs = {one.name: tuple(one.shape[1:]) for one in session.get_inputs()}
+    outputs = [one.name for one in session.get_outputs()]
+    wanted = dict(zip(_INPUTS, ((1, SIDE, SIDE), (), ()), strict=True))
+    if inputs != wanted or outputs != [_OUTPUT]:
+        raise TerrainError(
+            f"{path}: has inputs {inputs} and outputs {outputs}, expected {wanted} and "
+            f"{[_OUTPUT]}; install {_PACKAGE}=={_VERSION}"
+        )
+    return session
