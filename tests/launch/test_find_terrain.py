@@ -88,11 +88,11 @@ def test_another_reward_of_the_host_gets_images_and_prompt(fake):
     [
         (
             ["--method=ddpo"],
-            r"^method ddpo learns the model.s weights .* a black box .* use find, cem",
+            "^method ddpo learns .* terrain is a black box .* use find, cem",
         ),
         (
             ["--method=dpok"],
-            r"^method dpok learns the model.s weights .* a black box .* use find, cem",
+            "^method dpok learns .* terrain is a black box .* use find, cem",
         ),
         (["--method=reno"], "^method reno follows the gradient .* a black box .* use find, cem"),
         (["--steps=20"], "^field steps = 20: terrain has one step, so it must be 1"),
