@@ -141,7 +141,7 @@ PRESETS = {
     "digits8": TrainConfig(),
     "mnist28": TrainConfig(
         model="mnist28",
-        steps=8000,
+        steps=7000,
         batch_size=16,
         ema_decay=0.999,
         classifier_steps=1500,
