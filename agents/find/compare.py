@@ -67,7 +67,7 @@ class Row:
 
     name: str
     config: ExperimentConfig
-    setting: Setting  # one for all rows of an eta
+    setting: Setting  # one for all rows of a method
     budget: str  # images, forwards or long: what it is equal in
 
 
@@ -120,12 +120,9 @@ def plan(config: CompareConfig) -> list[Row]:
       ValueError: As `make_setting`; settings that do not fit the model.
     """
     rows = []
-    settings: dict[float, Setting] = {}  # by eta, all in which methods differ before they learn
     for method in config.methods:
         own = dataclasses.replace(config.run, method=method)
-        if own.sampler_eta not in settings:
-            settings[own.sampler_eta] = make_setting(own)
-        setting = settings[own.sampler_eta]
+        setting = make_setting(own)
         batch = own.settings.batch_size
         forwards = config.images * setting.sampler.forwards_per_image
 

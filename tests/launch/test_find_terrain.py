@@ -106,9 +106,9 @@ def test_what_it_can_do_may_be_said(fake):
 def test_a_comparison_names_the_method_that_does_not_fit(fake):
     config = CompareConfig(methods=("find", "ddpo"), run=ExperimentConfig(model="terrain"))
     with pytest.raises(ValueError, match="method ddpo learns the model's weights"):
-        compare.plan(config, setting_lib.make_setting)
+        compare.plan(config)
     fitting = CompareConfig(methods=("find", "cem"), run=ExperimentConfig(model="terrain"))
-    assert [row.name for row in compare.plan(fitting, setting_lib.make_setting)] == ["find", "cem"]
+    assert [row.name for row in compare.plan(fitting)] == ["find", "cem"]
 
 
 def test_steps_are_20_unless_something_is_said():
