@@ -72,9 +72,9 @@ def _grey(side: int, widths: tuple[int, ...], schedule: ScheduleConfig) -> Pixel
     )
 
 
-# Stable Diffusion's schedule leaves 9% of the image in the noisiest one that a sampler visits. Nearly
-# black images of 784 pixels are 1.9 deviations darker there than N(0, I), from which samples start,
-# so this ends in noise; and there only v says what the image is.
+# Stable Diffusion's schedule leaves 9% of the image in the noisiest one that a sampler visits. Images
+# of 784 pixels, most of them black, are 1.9 deviations darker there than N(0, I), from which samples
+# start. This ends in noise; and there an image is read off v, not off the noise.
 _TO_NOISE = ScheduleConfig(
     beta_schedule="linear",
     beta_start=1e-4,

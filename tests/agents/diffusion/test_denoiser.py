@@ -13,7 +13,12 @@ from ai_econ_jax.agents.diffusion.denoiser import DenoiserTraining, denoising_lo
 from ai_econ_jax.envs.diffusion.image_data import DIGITS, ImageData
 from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
 from ai_econ_jax.envs.diffusion.sampler import predict
-from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig, alphas_cumprod
+from ai_econ_jax.envs.diffusion.schedule import (
+    SamplerConfig,
+    ScheduleConfig,
+    alphas_cumprod,
+    make_steps,
+)
 
 UNET = tiny_diffusion.unet(4)
 
@@ -113,6 +118,14 @@ def test_a_recipe_of_digits_has_the_size_that_its_data_have():
     for side, load in DIGITS.items():
         (recipe,) = (recipe for recipe in RECIPES.values() if recipe.load is load)
         assert recipe.model.latent_shape == (side, side, 1)
+
+
+@pytest.mark.parametrize("name", ["digits8", "mnist28"])
+def test_samples_start_where_even_black_images_are_noise(name):
+    # In units of the deviation of the noise, along the mean over pixels, where they differ most.
+    model = RECIPES[name].model
+    signal = np.sqrt(make_steps(model.schedule, SamplerConfig(num_steps=20)).alpha_bar[0])
+    assert signal * np.sqrt(np.prod(model.latent_shape)) < 1
 
 
 def test_presets_and_recipes_are_valid():
