@@ -36,7 +36,7 @@ _DDPO = _but(_FAST, method="ddpo")
 _EQUAL = _but(_DDPO, ddpo__images=80)
 ROWS: dict[str, ExperimentConfig] = {
     "find": _FAST,
-    # Stopped early, where the reward is that with which DDPO ends.
+    # Stopped early, to compare at DDPO's reward.
     "find, 64 images": _but(_FAST, find__images=64),
     "find, 96 images": _but(_FAST, find__images=96),
     "find, 128 images": _but(_FAST, find__images=128),

@@ -76,7 +76,7 @@ def bars(results: dict[str, dict[str, Any]]) -> list[tuple[str, float, float]]:
 
 def main() -> int:
     """Prints a table, row by row, and keeps all figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--bases", nargs="*", default=list(BARRED), choices=list(LEARNING_RATES))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--eval_images", type=int, default=32, help="fresh ones of each seed")

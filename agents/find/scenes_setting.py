@@ -27,7 +27,7 @@ _TRUE_IMAGES = 1000  # of the prompt, and as many of the world, for the Fréchet
 
 
 class SceneSetting(NamedTuple):
-    """The fields of a `Setting`, but its name."""
+    """The fields of a `Setting` behind its `name` and `asked`, in their order."""
 
     model: PromptModel
     weights: Any

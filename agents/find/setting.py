@@ -131,11 +131,12 @@ def _terrain(config: ExperimentConfig) -> Setting:
     if config.method in TRAINS_WEIGHTS:
         raise ValueError(
             f"method {config.method} learns the model's weights from the noise of its steps, and "
-            "terrain is a black box with one step and no noise"
+            "terrain is a black box with one step and no noise; use find, cem or best_of_n"
         )
     if config.method == "reno":
         raise ValueError(
-            "method reno follows the gradient of the model, and terrain is a black box without one"
+            "method reno follows the gradient of the model, and terrain is a black box without "
+            "one; use find, cem or best_of_n"
         )
     config_lib.check(
         config.steps in (None, 1), "steps", config.steps, "terrain has one step, so it must be 1"

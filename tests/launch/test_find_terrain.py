@@ -86,9 +86,15 @@ def test_another_reward_of_the_host_gets_images_and_prompt(fake):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method=ddpo"], "^method ddpo learns the model's weights .* terrain is a black box"),
-        (["--method=dpok"], "^method dpok learns the model's weights .* terrain is a black box"),
-        (["--method=reno"], "^method reno follows the gradient .* terrain is a black box"),
+        (
+            ["--method=ddpo"],
+            "^method ddpo learns .* terrain is a black box .* use find, cem",
+        ),
+        (
+            ["--method=dpok"],
+            "^method dpok learns .* terrain is a black box .* use find, cem",
+        ),
+        (["--method=reno"], "^method reno follows the gradient .* a black box .* use find, cem"),
         (["--steps=20"], "^field steps = 20: terrain has one step, so it must be 1"),
         (["--eta=0.5"], r"^field eta = 0\.5: terrain's one step adds no noise, so it must be 0"),
     ],

@@ -46,15 +46,15 @@ _QUICK = ExperimentConfig(
         steps_per_update=40,
         unroll=40,
         shuffle_blocks=4,
-        phase1_steps=2_329_600,
-        phase2_steps=179_200,
+        phase1_steps=2_304_000,
+        phase2_steps=184_320,
         labor_warmup=1000.0,
         tax_cap_warmup=-1.0,  # a tenth, and a tenth more with each of the few episodes
         tax_cap_slope=0.1,
     ),
     tax_models=("free_market", "us_federal", "flat", "saez", "searched", "planner"),
     flat_rates=(0.5,),
-    updates_per_segment=35,  # of 910 and 70 updates: a remainder would be a program of its own
+    updates_per_segment=36,  # of 900 and 72 updates; a remainder would be a program of its own
     num_evaluation_episodes=32,
 )
 _PUBLISHED = LearningConfig()

@@ -149,6 +149,11 @@ def test_every_preset_can_be_built(name):
             assert learner.num_updates >= 4
 
 
+def test_no_remainder_of_a_phase_of_quick_is_a_program_of_its_own():
+    quick = PRESETS["quick"]
+    assert {quick.learning.updates(phase) % quick.updates_per_segment for phase in (1, 2)} == {0}
+
+
 def test_more_environments_than_published_have_the_same_curricula_in_steps():
     published, paper = (PRESETS[name].learning for name in ("paper_full", "paper"))
     for name, power in (("labor_warmup", 1), ("tax_cap_warmup", 1), ("tax_cap_slope", -1)):

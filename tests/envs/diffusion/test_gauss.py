@@ -67,7 +67,7 @@ def ddpm_moments(schedule):
 
 @pytest.mark.parametrize("count", [4_000, pytest.param(200_000, marks=pytest.mark.slow)])
 def test_ddpm_draws_what_its_chain_must(count):
-    # Bar 6: eta 1, S = T = 1000. The chain itself is up to 2% and 4% off the data, see below.
+    # Bar 6: eta 1, S = T = 1000.
     _, x = generate(SamplerConfig(num_steps=1000, eta=1.0), 2, count)
     mean, variance = ddpm_moments(GaussModel(3).schedule)
     np.testing.assert_array_less(np.abs(x.mean(0) - mean), 4 * np.sqrt(variance / count))
@@ -77,11 +77,14 @@ def test_ddpm_draws_what_its_chain_must(count):
 @pytest.mark.parametrize(
     ("schedule", "of_mean", "of_variance"),
     [
-        ("scaled_linear", 0.02, 0.04),  # its last timestep keeps 7% of the data's amplitude
-        ("squaredcos_cap_v2", 1e-6, 0.013),  # 0.5% but for the narrowest coordinate
+        # The mean: its last timestep keeps 7% of the data's amplitude, the start N(0, I) nothing.
+        # The variance: a thousand steps are few for the narrowest coordinate.
+        ("scaled_linear", [0.01, 0.01, 0.02], [0.04, 0.01, 0.01]),
+        ("squaredcos_cap_v2", [1e-6, 1e-6, 1e-6], [0.013, 0.01, 0.01]),
     ],
 )
 def test_the_exact_chain_nears_the_data(schedule, of_mean, of_variance):
+    # Bar 6 asks for 1%, which the chain itself misses where more is written here.
     mean, variance = ddpm_moments(
         ScheduleConfig(beta_schedule=schedule, steps_offset=0, set_alpha_to_one=True)
     )

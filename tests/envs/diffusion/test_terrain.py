@@ -1,3 +1,4 @@
+import hashlib
 import importlib.metadata
 import os
 import sys
@@ -88,33 +89,30 @@ def test_the_reward_is_the_hill_by_hand():
 class FakeRuntime(types.ModuleType):
     """What of onnxruntime is used; a session returns its noise, and counts images."""
 
-    def __init__(self, **inputs):
+    def __init__(self):
         super().__init__("onnxruntime")
-        self.inputs, self.sizes, self.options = inputs, [], None
+        self.sizes, self.options, self.entries, self.sessions = [], None, {}, 0
 
     def SessionOptions(self):
-        return types.SimpleNamespace(add_session_config_entry=lambda name, value: None)
+        return types.SimpleNamespace(add_session_config_entry=self.entries.__setitem__)
 
     def InferenceSession(self, path, options, providers):
-        self.options = options
+        assert providers == ["CPUExecutionProvider"]
+        if not path.endswith(".onnx"):
+            raise RuntimeError("not a\n  network")
+        self.options, self.sessions = options, self.sessions + 1
 
         def run(outputs, feeds):
+            assert outputs == ["denoised"] and list(feeds) == ["noisy", "sigma", "difficulty"]
             self.sizes.append(len(feeds["noisy"]))
             return [feeds["noisy"] + feeds["difficulty"][:, None, None, None]]
 
-        inputs = [
-            types.SimpleNamespace(name=k, shape=["batch", *v]) for k, v in self.inputs.items()
-        ]
-        return types.SimpleNamespace(
-            run=run,
-            get_inputs=lambda: inputs,
-            get_outputs=lambda: [types.SimpleNamespace(name="denoised")],
-        )
+        return types.SimpleNamespace(run=run)
 
 
 @pytest.fixture
 def runtime(monkeypatch):
-    made = FakeRuntime(noisy=(1, 128, 128), sigma=(), difficulty=())
+    made = FakeRuntime()
     monkeypatch.setitem(sys.modules, "onnxruntime", made)
     return made
 
@@ -126,7 +124,11 @@ def test_any_number_of_images_is_run_eight_at_a_time_in_order(runtime, tmp_path)
     images = generator(noisy, np.full(19, 80, np.float32), difficulty)
     assert runtime.sizes == [8, 8, 3]
     np.testing.assert_array_equal(images, noisy + difficulty[:, None, None, None])
-    assert runtime.options.intra_op_num_threads == len(os.sched_getaffinity(0))
+    generator(noisy, np.full(19, 80, np.float32), difficulty)
+    assert runtime.sessions == 1  # a file is read once
+    assert runtime.entries == {"session.intra_op.allow_spinning": "0"}
+    processors = getattr(os, "sched_getaffinity", lambda process: range(os.cpu_count()))
+    assert runtime.options.intra_op_num_threads == len(processors(0))
 
 
 def test_equal_files_are_equal_models():
@@ -160,11 +162,12 @@ def damaged(tmp_path, monkeypatch):
     return path
 
 
-def test_the_weights_are_the_digest_of_the_file(runtime, damaged):
+def test_the_weights_are_the_digest_of_the_file(runtime, damaged, monkeypatch):
+    digest = hashlib.sha256(b"no network").hexdigest()
+    monkeypatch.setattr(terrain, "_SHA256", digest)
     model, weights = terrain.load()
     assert model == TerrainModel(OnnxGenerator(damaged))
-    # printf 'no network' | sha256sum
-    assert bytes(np.asarray(weights)).hex().startswith("bd108b5c39016c09")
+    assert bytes(np.asarray(weights)).hex() == digest
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch):
@@ -177,10 +180,10 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
         terrain.load()
 
 
-def test_a_missing_runtime_says_what_to_install(monkeypatch, damaged):
+def test_a_missing_runtime_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(TerrainError, match=f"model terrain needs onnxruntime: {INSTALL}"):
-        terrain.load()
+    with pytest.raises(TerrainError, match=rf"model terrain needs onnxruntime \(.*\): {INSTALL}"):
+        terrain._session(tmp_path / "missing.onnx")
 
 
 def test_a_package_without_the_file_is_named(monkeypatch, tmp_path):
@@ -189,18 +192,16 @@ def test_a_package_without_the_file_is_named(monkeypatch, tmp_path):
         terrain.load()
 
 
-def test_another_network_is_refused(runtime, damaged):
-    runtime.inputs = {"noisy": (1, 64, 64), "sigma": (), "difficulty": ()}
-    with pytest.raises(TerrainError, match=r"has inputs .*64.*, expected .*128.* install adapt"):
+def test_another_file_is_refused(runtime, damaged):
+    message = r"100\.onnx: has SHA-256 bd108b5c39016c09.*, expected 95be54b4.*; install adapt.*==0"
+    with pytest.raises(TerrainError, match=message):
         terrain.load()
+    assert runtime.sessions == 0
 
 
-def test_a_damaged_file_is_one_line(damaged):
-    pytest.importorskip("onnxruntime", reason="extra terrain is not installed")
-    with pytest.raises(
-        TerrainError, match=r"100\.onnx: is no network that onnxruntime can run \(.*\)$"
-    ):
-        terrain.load()
+def test_what_the_runtime_refuses_is_one_line(runtime, tmp_path):
+    with pytest.raises(TerrainError, match=r"a\.txt: onnxruntime cannot run it \(not a network\)"):
+        terrain._session(tmp_path / "a.txt")
 
 
 def test_the_model_of_the_package_is_the_file_run_directly():
