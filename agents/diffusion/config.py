@@ -72,9 +72,9 @@ def _grey(side: int, widths: tuple[int, ...], schedule: ScheduleConfig) -> Pixel
     )
 
 
-# Stable Diffusion's schedule leaves 9% of the image in the noisiest one that a sampler visits. Images
-# of 784 pixels, most of them black, are 1.9 deviations darker there than N(0, I), from which samples
-# start. This ends in noise; and there an image is read off v, not off the noise.
+# Stable Diffusion's schedule leaves 9% of the image in the noisiest one that a sampler visits. Of
+# 784 pixels, most of them black, the mean is 1.9 deviations lower there than of N(0, I), from which
+# samples start. This ends in noise; and there an image is read off v, not off the noise.
 _TO_NOISE = ScheduleConfig(
     beta_schedule="linear",
     beta_start=1e-4,
