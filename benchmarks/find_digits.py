@@ -1,4 +1,4 @@
-"""FIND and what it is compared with on every digit of digits8: what README and BUILD_NOTES quote.
+"""FIND and what it is compared with on every digit of a model: what README and BUILD_NOTES quote.
 
 P(class) is the mean over fresh images of what the rewarding classifier gives the digit; success is
 how often the judge, which saw other images, names it. Three seeds a digit,
@@ -57,6 +57,7 @@ ROWS: dict[str, ExperimentConfig] = {
     ),
     "official_code": PRESETS["official_code"],
     "paper": PRESETS["paper"],
+    "find, dct:8": _but(_FAST, find__basis="dct:8"),
     "cem": _but(_FAST, method="cem"),
     "best_of_n": _but(_FAST, method="best_of_n"),
     "ddpo 3e-4": _but(_DDPO, ddpo__learning_rate=3e-4),
@@ -108,6 +109,7 @@ def measure(
 def main() -> None:
     """Prints a table, row by row, and keeps all figures."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="digits8", help="of digits: a name, or a folder")
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--digits", nargs="*", type=int, default=list(range(10)))
     parser.add_argument("--first_seed", type=int, default=0)
@@ -121,7 +123,8 @@ def main() -> None:
         "diversity | E|z|²/D |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
     )
     for name in arguments.rows:
-        row = measure(ROWS[name], arguments.digits, arguments.first_seed, arguments.seeds)
+        config = dataclasses.replace(ROWS[name], model=arguments.model)
+        row = measure(config, arguments.digits, arguments.first_seed, arguments.seeds)
         results[name] = row
         print(
             f"| {name} | {row['images']:.0f} | {row['forward_equivalents']:,.0f} "

@@ -14,8 +14,7 @@ from ai_econ_jax.agents.diffusion.config import RECIPES, TrainConfig
 from ai_econ_jax.agents.diffusion.denoiser import DenoiserTraining
 from ai_econ_jax.agents.diffusion.minimise import minimise
 from ai_econ_jax.agents.diffusion.scene_training import finish_scenes
-from ai_econ_jax.envs.diffusion import folders, pixel_model, sampler
-from ai_econ_jax.envs.diffusion.classifier import Classifier, log_probs
+from ai_econ_jax.envs.diffusion import classifier, folders, pixel_model, sampler
 from ai_econ_jax.envs.diffusion.image_data import ImageData
 from ai_econ_jax.envs.diffusion.metrics import FrechetReference
 from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
@@ -81,8 +80,10 @@ def finish_images(
       workdir: Its folder ``model`` is written.
 
     Returns:
-      The classifiers' accuracies on images that they have not seen, and the Fréchet distance of
-      the model's images, and of real ones that it has not seen, to those it learned from.
+      The classifiers' accuracies on images that they have not seen; the Fréchet distance of
+      the model's images, and of real ones that it has not seen, to those it learned from; and of
+      the model's images the share of each class, as the judge names them, and how sure it is of
+      them and of real ones: see `shares`.
     """
     folder = workdir.path / "model"
     figures: dict[str, float] = {}
@@ -106,9 +107,22 @@ def finish_images(
 
     reference = FrechetReference.of(data.part("generator").images)
     unseen = np.concatenate([data.part(name).images for name in ("reward", "judge")])
-    figures["frechet"] = reference.distance(np.asarray(draw(z)))
+    drawn = draw(z)
+    figures["frechet"] = reference.distance(np.asarray(drawn))
     figures["frechet_of_unseen_images"] = reference.distance(unseen)
+    judge = classifier.load(folder / "judge", model.latent_shape)
+    shown, figures["judge_confidence"] = shares(judge, drawn)
+    real = jnp.asarray(data.part("generator").images)
+    figures["judge_confidence_in_real_images"] = shares(judge, real)[1]
+    figures |= {f"base/{word}": shown[i] for i, word in enumerate(data.label_names)}
     return figures
+
+
+def shares(params: Any, images: jax.Array) -> tuple[list[float], float]:
+    """Share of images of each class, and the mean probability of the class that is named."""
+    probabilities = np.exp(np.asarray(classifier.log_probs(params, images)))
+    named = np.bincount(probabilities.argmax(1), minlength=probabilities.shape[1])
+    return (named / len(probabilities)).tolist(), float(probabilities.max(1).mean())
 
 
 def train_classifier(key: jax.Array, data: ImageData, steps: int) -> Any:
@@ -120,17 +134,19 @@ def train_classifier(key: jax.Array, data: ImageData, steps: int) -> Any:
         row_key, noise_key = jax.random.split(key)
         rows = jax.random.randint(row_key, (_CLASSIFIER_BATCH,), 0, len(images))
         noisy = images[rows] + _BLUR * jax.random.normal(noise_key, images[rows].shape)
-        chosen = jnp.take_along_axis(log_probs(params, noisy), labels[rows][:, None], axis=1)
+        chosen = jnp.take_along_axis(
+            classifier.log_probs(params, noisy), labels[rows][:, None], axis=1
+        )
         return -chosen.mean()
 
-    params = Classifier(len(data.label_names)).init(init_key, images[:1])["params"]
+    params = classifier.Classifier(len(data.label_names)).init(init_key, images[:1])["params"]
     return minimise(loss, params, _CLASSIFIER_RATE, steps, steps_key)
 
 
 def accuracy(params: Any, parts: list[ImageData]) -> float:
     """Share of images that a classifier names rightly."""
     right = [
-        np.asarray(log_probs(params, jnp.asarray(part.images))).argmax(1) == part.labels
+        np.asarray(classifier.log_probs(params, jnp.asarray(part.images))).argmax(1) == part.labels
         for part in parts
     ]
     return float(np.concatenate(right).mean())

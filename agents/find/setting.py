@@ -18,13 +18,13 @@ from ai_econ_jax.agents.find import scenes_setting
 from ai_econ_jax.agents.find.experiment_config import TRAINS_WEIGHTS, ExperimentConfig
 from ai_econ_jax.envs.diffusion import classifier, folders, host_rewards, pixel_model, terrain
 from ai_econ_jax.envs.diffusion.gauss import GaussModel, GaussWeights
-from ai_econ_jax.envs.diffusion.image_data import DIGIT_WORDS, load_digits8
+from ai_econ_jax.envs.diffusion.image_data import DIGIT_WORDS, DIGITS
 from ai_econ_jax.envs.diffusion.metrics import FrechetReference
 from ai_econ_jax.envs.diffusion.noise_mdp import Model, Reward, Task
 from ai_econ_jax.envs.diffusion.rewards import linear_reward
 from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
 
-NAMES = ("gauss", "digits8", "terrain")
+NAMES = ("gauss", "digits8", "mnist28", "terrain")
 _STEPS = 20  # of a sampler, when the config leaves them open
 _GAUSS_DIM = 64
 _FILLERS = ("a", "an", "the", "digit")
@@ -162,10 +162,16 @@ def _digits(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> Settin
     """A model of digits, whose reward and judge are classifiers that saw other images."""
     digit = digit_of(prompt)
     model, weights = pixel_model.load_folder(folder)
+    side = model.unet.sample_size
+    if side not in DIGITS:
+        raise ValueError(
+            f"{folder}: is no model of digits: its images have sides of {side}, must be "
+            f"{' or '.join(map(str, DIGITS))}"
+        )
     rewarding, judging = (
         classifier.load(folder / part, model.latent_shape) for part in ("reward", "judge")
     )
-    data = load_digits8()
+    data = DIGITS[side]()
 
     @jax.jit
     def named(images: jax.Array) -> jax.Array:

@@ -63,7 +63,7 @@ def _adder(values: flags.FlagValues) -> Callable[..., None]:
 def _define_common(add: Callable[..., None]) -> None:
     text, number, whole = flags.DEFINE_string, flags.DEFINE_float, flags.DEFINE_integer
     add(text, "model", f"{', '.join(setting.NAMES)}, or a folder that train_diffusion left.")
-    add(text, "prompt", "What the images shall show; of digits8, a digit such as three.")
+    add(text, "prompt", "What the images shall show; of models of digits, one such as three.")
     names = f"{', '.join(host_rewards.NAMES)}, or module:function, which gets images and prompts"
     add(text, "reward", f"Instead of the model's own: {names}.")
     add(whole, "steps", "Steps of the sampler; terrain has one.")

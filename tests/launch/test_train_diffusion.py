@@ -9,6 +9,7 @@ from ai_econ_jax import workdir
 from ai_econ_jax.agents.diffusion import training
 from ai_econ_jax.agents.diffusion.config import PRESETS
 from ai_econ_jax.envs.diffusion import pixel_model
+from ai_econ_jax.envs.diffusion.image_data import DIGIT_WORDS
 from ai_econ_jax.envs.diffusion.weights import read_safetensors
 
 
@@ -26,7 +27,11 @@ def test_a_killed_training_goes_on_and_leaves_the_same_model(tmp_path, monkeypat
         "judge_accuracy",
         "frechet",
         "frechet_of_unseen_images",
+        "judge_confidence",
+        "judge_confidence_in_real_images",
+        *(f"base/{word}" for word in DIGIT_WORDS),
     }
+    assert sum(figures[f"base/{word}"] for word in DIGIT_WORDS) == pytest.approx(1)
     assert all(np.isfinite(value) for value in figures.values())
     model, _ = pixel_model.load_folder(tmp_path / "whole" / "model")
     assert model.latent_shape == (8, 8, 1)

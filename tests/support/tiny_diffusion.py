@@ -25,9 +25,9 @@ def unet(sample_size: int) -> UNetConfig:
     )
 
 
-def write_digits(folder):
+def write_digits(folder, side=8):
     """A folder as train_diffusion leaves it, of a model and classifiers of random weights."""
-    model = PixelModel(unet(8), ScheduleConfig(clip_sample=True))
+    model = PixelModel(unet(side), ScheduleConfig(clip_sample=True))
     generator = np.random.default_rng(0)
 
     def random(leaf):
@@ -36,7 +36,7 @@ def write_digits(folder):
     template = jax.eval_shape(model.init, jax.random.key(0))
     pixel_model.save_folder(folder, model, jax.tree.map(random, template), jnp.float16)
     network = classifier.Classifier(10)
-    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    shapes = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((1, side, side, 1)))
     for part in ("reward", "judge"):
         folders.save_network(folder / part, jax.tree.map(random, shapes["params"]))
     return folder

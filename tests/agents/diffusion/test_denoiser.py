@@ -10,10 +10,15 @@ from ai_econ_jax import config as config_lib
 from ai_econ_jax.agents.diffusion import training
 from ai_econ_jax.agents.diffusion.config import PRESETS, RECIPES, TrainConfig, draw_images
 from ai_econ_jax.agents.diffusion.denoiser import DenoiserTraining, denoising_loss
-from ai_econ_jax.envs.diffusion.image_data import ImageData
+from ai_econ_jax.envs.diffusion.image_data import DIGITS, ImageData
 from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
 from ai_econ_jax.envs.diffusion.sampler import predict
-from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig, alphas_cumprod
+from ai_econ_jax.envs.diffusion.schedule import (
+    SamplerConfig,
+    ScheduleConfig,
+    alphas_cumprod,
+    make_steps,
+)
 
 UNET = tiny_diffusion.unet(4)
 
@@ -87,6 +92,15 @@ def test_a_classifier_learns_to_tell_images_apart():
     assert training.accuracy(params, [data]) > 0.95
 
 
+def test_shares_are_of_the_classes_that_a_classifier_names(monkeypatch):
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.9, 0.1, 0.0], [0.0, 0.5, 0.5], [0.2, 0.3, 0.5]])
+    monkeypatch.setattr(training.classifier, "log_probs", lambda params, images: np.log(images))
+    with np.errstate(divide="ignore"):
+        named, confidence = training.shares(None, probabilities)
+    assert named == [0.5, 0.25, 0.25]
+    assert confidence == pytest.approx((0.7 + 0.9 + 0.5 + 0.5) / 4)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -100,9 +114,24 @@ def test_impossible_configs_are_refused(changes, message):
         config_lib.validate(dataclasses.replace(TrainConfig(), **changes))
 
 
+def test_a_recipe_of_digits_has_the_size_that_its_data_have():
+    for side, load in DIGITS.items():
+        (recipe,) = (recipe for recipe in RECIPES.values() if recipe.load is load)
+        assert recipe.model.latent_shape == (side, side, 1)
+
+
+@pytest.mark.parametrize("name", ["digits8", "mnist28"])
+def test_samples_start_where_even_black_images_are_noise(name):
+    # In units of the deviation of the noise, along the mean over pixels, where they differ most.
+    model = RECIPES[name].model
+    signal = np.sqrt(make_steps(model.schedule, SamplerConfig(num_steps=20)).alpha_bar[0])
+    assert signal * np.sqrt(np.prod(model.latent_shape)) < 1
+
+
 def test_presets_and_recipes_are_valid():
-    for preset in PRESETS.values():
+    for name, preset in PRESETS.items():
         config_lib.validate(preset)
+        assert preset.model == name or name == "smoke"
     for recipe in RECIPES.values():
         config_lib.validate(recipe.model.unet)
         config_lib.validate(recipe.model.schedule)
