@@ -74,7 +74,8 @@ def _grey(side: int, widths: tuple[int, ...], schedule: ScheduleConfig) -> Pixel
 
 # Stable Diffusion's schedule leaves 9% of the image in the noisiest one that a sampler visits. Of
 # 784 pixels, most of them black, the mean is 1.9 deviations lower there than of N(0, I), from which
-# samples start. This ends in noise; and there an image is read off v, not off the noise.
+# samples start; of scenes, it is the colour of the place that the noise's mean then decides. This
+# ends in noise; and there an image is read off v, not off the noise.
 _TO_NOISE = ScheduleConfig(
     beta_schedule="linear",
     beta_start=1e-4,
@@ -108,7 +109,7 @@ RECIPES = {
                 num_attention_heads=4,
                 max_position_embeddings=prompts.LENGTH,
             ),
-            ScheduleConfig(clip_sample=True),
+            _TO_NOISE,
         ),
         load_silhouettes,
         SceneDraw(),
@@ -159,7 +160,7 @@ PRESETS = {
     ),
     "scenes16": TrainConfig(
         model="scenes16",
-        steps=2400,
+        steps=14_000,
         batch_size=32,
         ema_decay=0.9995,
         classifier_steps=2000,
