@@ -65,6 +65,8 @@ ROWS: dict[str, ExperimentConfig] = {
     "ddpo 3e-4, equal forwards": _but(_EQUAL, ddpo__learning_rate=3e-4),
     "ddpo 1e-3, equal forwards": _but(_EQUAL, ddpo__learning_rate=1e-3),
     "ddpo 3e-3, equal forwards": _but(_EQUAL, ddpo__learning_rate=3e-3),
+    # About the reward of FIND with one step of 0.1, to compare what it costs in Fréchet distance.
+    "ddpo 1e-3, 480 images": _but(_DDPO, ddpo__learning_rate=1e-3, ddpo__images=480),
     "ddpo 3e-4, 3,200 images": _but(_DDPO, ddpo__learning_rate=3e-4, ddpo__images=3200),
     "ddpo 1e-3, 3,200 images": _but(_DDPO, ddpo__learning_rate=1e-3, ddpo__images=3200),
     "dpok": _but(_FAST, method="dpok"),
