@@ -116,7 +116,11 @@ def parse(prompt: str) -> Wanted:
     Raises:
       PromptError: It has an unknown word, or is no such sentence.
     """
-    words = Tokenizer().split(prompt)
+    return read(Tokenizer().split(prompt), prompt)
+
+
+def read(words: list[str], prompt: str) -> Wanted:
+    """What words of a prompt ask for, in which nothing moves."""
     place = -1
     if len(words) >= 3 and words[-3] in ("on", "in") and words[-2] == "the":
         if words[-1] not in PLACES:
@@ -151,6 +155,6 @@ def _animals(words: list[str], prompt: str) -> list[tuple[int, int]]:
     return [(names.index(rest[0]), colour)] * count
 
 
-def token_table(words: tuple[str, ...]) -> jnp.ndarray:
-    """Tokens i32[len(words)] of single words."""
-    return jnp.array([WORDS.index(word) for word in words], jnp.int32)
+def token_table(words: tuple[str, ...], known: tuple[str, ...] = WORDS) -> jnp.ndarray:
+    """Tokens i32[len(words)] of single words, of those that a tokenizer knows."""
+    return jnp.array([known.index(word) for word in words], jnp.int32)

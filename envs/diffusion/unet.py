@@ -283,9 +283,7 @@ class Layers(nn.Module):
     def resnet(self, index: int, width: int, x: jax.Array, time: jax.Array) -> jax.Array:
         """A ResNet block."""
         config = self.config
-        block = ResnetBlock(
-            width, config.norm_num_groups, config.norm_eps, name=f"resnets_{index}"
-        )
+        block = ResnetBlock(width, config.norm_num_groups, config.norm_eps, name=f"resnets_{index}")
         return block(x, time)
 
     def attend(self, index: int, width: int, x: jax.Array, context: jax.Array) -> jax.Array:

@@ -94,7 +94,10 @@ class TemporalConvolutions(nn.Module):
 
 
 class TemporalTransformer(nn.Module):
-    """A transformer block over the frames of each pixel, residual."""
+    """A transformer block over the frames of each pixel, residual.
+
+    Its last layer is zero at first, so that a new network draws every frame as one of images does.
+    """
 
     heads: int
     head_size: int
@@ -110,7 +113,7 @@ class TemporalTransformer(nn.Module):
         pixels = jnp.moveaxis(h, 1, 3)  # [B, H, W, F, C]
         h = nn.Dense(width, name="proj_in")(pixels.reshape(-1, self.frames, channels))
         h = TransformerBlock(width, self.heads, name="transformer_blocks_0")(h, None)
-        h = nn.Dense(channels, name="proj_out")(h)
+        h = nn.Dense(channels, kernel_init=nn.initializers.zeros, name="proj_out")(h)
         return x + jnp.moveaxis(h.reshape(pixels.shape), 3, 1).reshape(x.shape)
 
 

@@ -68,7 +68,7 @@ def test_the_network_is_diffusers():
             torch.from_numpy(context),
         ).sample.numpy()
     with jax.default_matmul_precision("highest"):
-        ours = UNet3D(TINY).apply({"params": params}, x, timestep, context)
+        ours = jax.jit(UNet3D(TINY).apply)({"params": params}, x, timestep, context)
     error = np.abs(np.asarray(ours).transpose(0, 4, 1, 2, 3) - theirs).max()
     assert error <= 2e-5 * np.abs(theirs).max()
 
@@ -102,12 +102,12 @@ def test_without_what_looks_along_time_it_is_the_network_of_images():
     images = UNetConfig(**(fields | {"attention_head_dim": 4, "use_linear_projection": True}))
     own = {n: t for n, t in tensors.items() if "temp_" not in n and "transformer_in" not in n}
     x, timestep, context = inputs_of(TINY)
-    clip = UNet3D(TINY).apply(
-        {"params": weights_lib.from_diffusers(tensors, shapes(TINY), "clips")}, x, timestep, context
-    )
+    loaded = weights_lib.from_diffusers(tensors, shapes(TINY), "clips")
+    clip = jax.jit(UNet3D(TINY).apply)({"params": loaded}, x, timestep, context)
     loaded = weights_lib.from_diffusers(own, shapes(images), "images")
+    draw = jax.jit(UNet(images).apply)
     for frame in range(TINY.num_frames):
-        image = UNet(images).apply({"params": loaded}, x[:, frame], timestep, context)
+        image = draw({"params": loaded}, x[:, frame], timestep, context)
         np.testing.assert_allclose(clip[:, frame], image, atol=1e-3 * np.abs(image).max())
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -7,18 +8,20 @@ import numpy as np
 import pytest
 import tiny_scenes
 
-from ai_econ_jax.agents.diffusion import scene_training
-from ai_econ_jax.agents.diffusion.config import SceneDraw, TrainConfig
+from ai_econ_jax.agents.diffusion import world_training
+from ai_econ_jax.agents.diffusion.config import TrainConfig, WorldDraw
 from ai_econ_jax.envs.diffusion import clip_reward, prompts, scene_judge, scenes
+from ai_econ_jax.envs.diffusion.prompts import Tokenizer
 from ai_econ_jax.envs.diffusion.scene_judge import Seen
 from ai_econ_jax.envs.diffusion.scenes import UNIFORM, Scene
+from ai_econ_jax.envs.diffusion.worlds import CLIPS, SCENES
 from ai_econ_jax.workdir import Workdir
 
 STAMPS = scenes.make_stamps(tiny_scenes.silhouettes(), 16)
 
 
 def test_every_tenth_scene_comes_without_its_caption():
-    draw = jax.jit(SceneDraw(), static_argnums=1)
+    draw = jax.jit(WorldDraw(SCENES), static_argnums=1)
     images, captions = draw(jax.random.key(0), 3000, STAMPS)
     assert images.shape == (3000, 16, 16, 3)
     dropped = (np.asarray(captions) == prompts.Tokenizer().null).all(1)
@@ -48,7 +51,7 @@ def test_accuracies_are_counted_over_scenes_and_animals():
         np.array([[4, 3, -1, -1], [5, -1, -1, -1]]),
         np.array([[2, 1, -1, -1], [6, -1, -1, -1]]),
     )
-    accuracy = functools.partial(scene_training.judge_accuracy, drawn=drawn, images=None)
+    accuracy = functools.partial(scene_judge.accuracy, drawn=drawn, images=None)
     assert accuracy(Says(right)) == dict.fromkeys(("place", "count", "colour", "species"), 1.0)
     wrong = dataclasses.replace(
         right, place=np.array([0, 2]), species=np.array([[4, 9, -1, -1], [5, -1, -1, -1]])
@@ -60,9 +63,11 @@ def test_accuracies_are_counted_over_scenes_and_animals():
 
 
 def test_the_judge_s_network_learns_from_animals_with_their_own_names():
-    drawn, images, _ = scene_training.draw_scenes(jax.random.key(1), 200, UNIFORM, STAMPS, 16)
+    drawn, images, _ = world_training.draw_world(
+        SCENES, jax.random.key(1), 200, UNIFORM, STAMPS, 16
+    )
     found = scene_judge.find_animals(images)
-    rows, labels = scene_training.matched(drawn, found)
+    rows, labels = world_training.matched(drawn, found)
     assert len(rows) > 0.95 * np.asarray(drawn.count).sum()
     colours = {}
     number = dict.fromkeys(range(200), 0)
@@ -81,7 +86,7 @@ def test_what_a_killed_start_left_is_kept_and_the_rest_is_made(tmp_path, monkeyp
 
     def random_towers(*unused):
         trained.append("reward")
-        init = functools.partial(clip_reward.init, image_shape=(16, 16, 3))
+        init = functools.partial(clip_reward.init, image_shape=(16, 16, 3), tokenizer=Tokenizer())
         return tiny_scenes.random_like(jax.eval_shape(init, jax.random.key(0)))
 
     def random_judge(*unused):
@@ -89,15 +94,16 @@ def test_what_a_killed_start_left_is_kept_and_the_rest_is_made(tmp_path, monkeyp
         init = functools.partial(scene_judge.init, size=16)
         return tiny_scenes.random_like(jax.eval_shape(init, jax.random.key(0)))
 
-    monkeypatch.setattr(scene_training, "train_clip", random_towers)
-    monkeypatch.setattr(scene_training, "train_judge", random_judge)
-    monkeypatch.setattr(scene_training, "_HELD_OUT", 20)
-    monkeypatch.setattr(scene_training, "base_success", lambda *unused: {"a dog": 0.5})
+    monkeypatch.setattr(world_training, "train_clip", random_towers)
+    monkeypatch.setattr(world_training, "train_judge", random_judge)
+    monkeypatch.setattr(world_training, "_HELD_OUT", 20)
+    monkeypatch.setattr(world_training, "base_success", lambda *unused: {"base/a dog": 0.5})
     model = tiny_scenes.MODEL
     finish = functools.partial(
-        scene_training.finish_scenes,
+        world_training.finish_world,
         jax.random.split(jax.random.key(0), 4),
         TrainConfig(),
+        SCENES,
         model,
         tiny_scenes.random_like(jax.eval_shape(model.init, jax.random.key(0))),
         tiny_scenes.silhouettes(20),
@@ -111,13 +117,34 @@ def test_what_a_killed_start_left_is_kept_and_the_rest_is_made(tmp_path, monkeyp
     assert finish().keys() == figures.keys() and trained == ["reward", "judge", "judge"]
 
 
+class Nods:
+    """A judge to whom the first half of all images is right."""
+
+    def success(self, images, wanted):
+        return np.arange(len(images)) < len(images) // 2
+
+
+def test_base_rates_are_of_success_and_of_clips_also_of_motion(monkeypatch):
+    clip, frames, _ = world_training.draw_world(
+        CLIPS, jax.random.key(0), 40, CLIPS.uniform, STAMPS, 16
+    )
+    monkeypatch.setattr(world_training, "draw_images", lambda *unused: frames)
+    model = types.SimpleNamespace(condition=lambda weights, prompt: None)
+    rates = world_training.base_success(jax.random.key(0), CLIPS, model, None, Nods())
+    assert len(rates) == 2 * len(CLIPS.evaluation_prompts)
+    assert rates["base/a dog on the moon"] == 0.5
+    assert rates["base_motion/a dog on the moon"] == 1.0
+    told = rates["base_motion/a dog moving from left to right on the grass"]
+    assert told == pytest.approx(np.mean(clip.motion == 0)) and 0 < told < 0.5
+
+
 @pytest.mark.slow
 def test_reward_and_judge_learn_made_up_animals():
-    towers = scene_training.train_clip(jax.random.key(0), STAMPS, 16, 150)
-    drawn, images, captions = scene_training.draw_scenes(
-        jax.random.key(2), 200, UNIFORM, STAMPS, 16
+    towers = world_training.train_clip(jax.random.key(0), SCENES, STAMPS, (16, 16, 3), 150)
+    drawn, images, captions = world_training.draw_world(
+        SCENES, jax.random.key(2), 200, UNIFORM, STAMPS, 16
     )
-    assert scene_training.retrieval(towers, images, captions) > 0.3  # by chance: 0.1
-    judge = scene_judge.SceneJudge(scene_training.train_judge(jax.random.key(1), STAMPS, 16, 150))
+    assert world_training.retrieval(towers, images, captions) > 0.3  # by chance: 0.1
+    judge = scene_judge.SceneJudge(world_training.train_judge(jax.random.key(1), STAMPS, 16, 150))
     # By chance 0.1; 150 steps reach 0.69 and 600 0.72, for made-up animals of few pixels are alike.
-    assert scene_training.judge_accuracy(judge, drawn, images)["species"] > 0.6
+    assert scene_judge.accuracy(judge, drawn, images)["species"] > 0.6
