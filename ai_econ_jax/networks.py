@@ -92,7 +92,7 @@ def convolve(
         axes = "DHW"[-len(strides) :]
         layout = (f"N{axes}C", f"{axes}IO", f"N{axes}C")
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
-    *sides, _, width = kernel.shape
+    sides, width = kernel.shape[:-2], kernel.shape[-1]
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     reach = [size - side + 1 for size, side in zip(x.shape[1:], sides, strict=False)]
     shifted = [

@@ -59,7 +59,7 @@ def make(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> SceneSett
     target = clip_reward.make_target(towers, jnp.asarray(model.tokenizer.encode(prompt)), base)
     stamps = scenes.make_stamps(load_silhouettes().part("generator"), size)
     drawn = _true_images(world, jax.random.key(0), _TRUE_IMAGES, wanted, stamps, size)
-    asked, world = (np.asarray(images) for images in drawn)
+    asked, others = (np.asarray(images) for images in drawn)
     return SceneSetting(
         model=model,
         weights=weights,
@@ -67,7 +67,7 @@ def make(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> SceneSett
         task=Task(condition, target),
         sampler=sampler,
         judge=functools.partial(judge.success, wanted=wanted),
-        reference=FrechetReference.of(asked, np.concatenate([asked, world])),
+        reference=FrechetReference.of(asked, np.concatenate([asked, others])),
     )
 
 

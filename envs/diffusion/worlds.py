@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -73,7 +73,7 @@ def clip_accuracy(judge: ClipJudge, drawn: Clip, pictures: jax.Array) -> dict[st
     return told | {"motion": float(right.mean())}
 
 
-def _all(prompts_of: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+def _all(prompts_of: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(prompt for some in prompts_of.values() for prompt in some)
 
 
