@@ -123,20 +123,15 @@ def plan(config: CompareConfig) -> list[Row]:
     for method in config.methods:
         own = dataclasses.replace(config.run, method=method)
         setting = make_setting(own)
-        batch = own.settings.batch_size
         forwards = config.images * setting.sampler.forwards_per_image
-
-        def of(images: int, own: ExperimentConfig = own) -> ExperimentConfig:
-            whole = images // own.settings.batch_size * own.settings.batch_size
-            return config_lib.replace_fields(own, {f"{own.method}.images": whole})
-
-        rows.append(Row(method, of(config.images), setting, "images"))
-        cost = experiment.make_method(of(batch), setting).forward_equivalents
-        if config.equal_forwards and cost > batch * setting.sampler.forwards_per_image:
-            fewer = max(1, forwards // cost) * batch
-            rows.append(Row(f"{method}_equal_forwards", of(fewer), setting, "forwards"))
+        first = experiment.with_images(own, config.images)
+        rows.append(Row(method, first, setting, "images"))
+        fewer = experiment.images_of(own, setting, forwards)
+        if config.equal_forwards and fewer < first.settings.images:
+            few = experiment.with_images(own, fewer)
+            rows.append(Row(f"{method}_equal_forwards", few, setting, "forwards"))
         if config.long_images and method not in NO_DISTRIBUTION:
-            long = of(config.long_images)
+            long = experiment.with_images(own, config.long_images)
             rows.append(Row(f"{method}_{config.long_images}", long, setting, "long"))
     return rows
 

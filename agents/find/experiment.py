@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from ai_econ_jax import config as config_lib
 from ai_econ_jax import devices, loop
 from ai_econ_jax.agents.find import noise_policy
 from ai_econ_jax.agents.find.ddpo import Ddpo
@@ -26,7 +27,8 @@ from ai_econ_jax.agents.find.noise_policy import PixelBasis
 from ai_econ_jax.agents.find.search import BestOfN, Cem, Reno
 from ai_econ_jax.agents.find.setting import Setting
 from ai_econ_jax.envs.diffusion.denoising_mdp import DenoisingEnvironment
-from ai_econ_jax.envs.diffusion.host_rewards import HostReward, plain_errors
+from ai_econ_jax.envs.diffusion.host_errors import plain_errors
+from ai_econ_jax.envs.diffusion.host_rewards import HostReward
 from ai_econ_jax.envs.diffusion.metrics import pixel_diversity
 from ai_econ_jax.envs.diffusion.noise_mdp import DiffusionParams, NoiseEnvironment, Task
 from ai_econ_jax.workdir import Workdir, read_rows
@@ -134,6 +136,19 @@ def make_method(config: ExperimentConfig, setting: Setting) -> Method:
     return Method(search, init_search, updates, images, passes * images * forwards)
 
 
+def with_images(config: ExperimentConfig, images: int) -> ExperimentConfig:
+    """The same method with so many images, or fewer: whole batches."""
+    whole = images // config.settings.batch_size * config.settings.batch_size
+    return config_lib.replace_fields(config, {f"{config.method}.images": whole})
+
+
+def images_of(config: ExperimentConfig, setting: Setting, forwards: int) -> int:
+    """The most images, of whole updates and one at least, that cost no more forward passes."""
+    batch = config.settings.batch_size
+    cost = make_method(with_images(config, batch), setting).forward_equivalents
+    return max(1, forwards // cost) * batch
+
+
 def run(
     config: ExperimentConfig,
     setting: Setting,
@@ -149,7 +164,7 @@ def run(
       before: Of an earlier run with this model, prompt, sampler and these seeds; made when None.
 
     Raises:
-      RewardError: A reward of the host failed, or is no number.
+      HostError: A reward of the host failed or is no number, or a model of the host failed.
       NonFiniteError: The run diverged.
     """
     with plain_errors():
@@ -165,7 +180,7 @@ def _run(
     method = make_method(config, setting)
     run_keys, eval_keys = _keys(config)
     if before is None:
-        before = evaluate(config, setting, None, None, eval_keys)
+        before = evaluate_frozen(config, setting)
     started = time.perf_counter()
     state = loop.train(
         _OverSeeds(method.learner),
@@ -223,6 +238,11 @@ def program_bytes(function: Callable, *arguments: Any) -> int:
         + planned.temp_size_in_bytes
         - planned.alias_size_in_bytes
     )
+
+
+def evaluate_frozen(config: ExperimentConfig, setting: Setting) -> Evaluation:
+    """What `run` has as images before."""
+    return evaluate(config, setting, None, None, _keys(config)[1])
 
 
 def evaluate(

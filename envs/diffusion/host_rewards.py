@@ -6,13 +6,12 @@ the image. Axes: B images of shape ``*I``, usually H, W, C.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,18 +20,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from ai_econ_jax.envs.diffusion import host_errors
+from ai_econ_jax.envs.diffusion.host_errors import HostError
+
 NAMES = ("jpeg", "neg_jpeg")
 _PROMPT_BYTES = 1024  # a prompt is an array of one shape, so that another compiles nothing new
 _JPEG_QUALITY = 95
 _BYTES_PER_UNIT = 1000
-# What a callback raised since `plain_errors` began: the runtime passes on its text alone.
-_raised: list[RewardError] = []
 
 # function(images uint8[B, *I], a prompt for each) -> B floats
 Score = Callable[[NDArray, Sequence[str]], ArrayLike]
 
 
-class RewardError(ValueError):
+class RewardError(HostError):
     """A reward cannot be had, or is no number; the message is one line that says which and why."""
 
 
@@ -56,11 +56,8 @@ class HostReward:
         prompts = [decode_prompt(text) for text in texts.reshape(-1, texts.shape[-1])]
         each = [text for text in prompts for _ in range(count)]
         flat = pixels.reshape(-1, *pixels.shape[texts.ndim :])
-        try:
+        with host_errors.kept():
             return self._checked(flat, each).reshape(*lead, count)
-        except RewardError as error:
-            _raised.append(error)
-            raise
 
     def _checked(self, images: NDArray, prompts: Sequence[str]) -> NDArray:
         try:
@@ -139,20 +136,6 @@ def encode_prompt(prompt: str) -> jax.Array:
 def decode_prompt(data: ArrayLike) -> str:
     """What `encode_prompt` was given."""
     return np.asarray(data, np.uint8).tobytes().rstrip(b"\0").decode()
-
-
-@contextlib.contextmanager
-def plain_errors() -> Iterator[None]:
-    """Inside, a `RewardError` of a callback comes out as itself, not as the runtime's report."""
-    _raised.clear()
-    try:
-        yield
-    except jax.errors.JaxRuntimeError:
-        if not _raised:
-            raise
-        raise _raised[0] from None
-    finally:
-        _raised.clear()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from ai_econ_jax.envs.diffusion import host_errors
+from ai_econ_jax.envs.diffusion.host_errors import HostError
 from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
 
 SIDE = 128  # S
@@ -52,8 +54,8 @@ _SCHEDULE = ScheduleConfig(
 Generator = Callable[[NDArray, NDArray, NDArray], NDArray]
 
 
-class TerrainError(ValueError):
-    """The package, or what runs it, is missing or is not what is expected."""
+class TerrainError(HostError):
+    """The package, or what runs it, is missing, is not what is expected, or fails."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +104,8 @@ class TerrainModel:
         z = np.asarray(x, np.float32).reshape(-1, 1, SIDE, SIDE)  # one channel: also NHWC
         difficulty = np.asarray(condition, np.float32).reshape(-1)
         sigma = np.full(len(z), SIGMA, np.float32)
-        return self.generator(np.float32(SIGMA) * z, sigma, difficulty).reshape(x.shape)
+        with host_errors.kept():
+            return self.generator(np.float32(SIGMA) * z, sigma, difficulty).reshape(x.shape)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +121,10 @@ class OnnxGenerator:
         for start in range(0, len(noisy), _IMAGES_PER_CALL):
             some = slice(start, start + _IMAGES_PER_CALL)
             inputs = (noisy[some], sigma[some], difficulty[some])
-            parts += session.run([_OUTPUT], dict(zip(_INPUTS, inputs, strict=True)))
+            try:
+                parts += session.run([_OUTPUT], dict(zip(_INPUTS, inputs, strict=True)))
+            except Exception as error:  # onnxruntime's own classes, a dozen of them
+                raise _unable(self.path, error) from None
         return np.concatenate(parts)
 
 
@@ -197,6 +203,10 @@ def _session(path: pathlib.Path) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own classes, a dozen of them
-        reason = " ".join(str(error).split())
-        raise TerrainError(f"{path}: onnxruntime cannot run it ({reason})") from None
+    except Exception as error:  # as there
+        raise _unable(path, error) from None
+
+
+def _unable(path: pathlib.Path, error: Exception) -> TerrainError:
+    reason = " ".join(str(error).split())
+    return TerrainError(f"{path}: onnxruntime cannot run it ({reason})")

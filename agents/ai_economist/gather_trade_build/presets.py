@@ -46,15 +46,15 @@ _QUICK = ExperimentConfig(
         steps_per_update=40,
         unroll=40,
         shuffle_blocks=4,
-        phase1_steps=2_304_000,
-        phase2_steps=184_320,
+        phase1_steps=2_560_000,
+        phase2_steps=204_800,
         labor_warmup=1000.0,
         tax_cap_warmup=-1.0,  # a tenth, and a tenth more with each of the few episodes
         tax_cap_slope=0.1,
     ),
-    tax_models=("free_market", "us_federal", "flat", "saez", "searched", "planner"),
+    tax_models=("free_market", "us_federal", "flat", "saez", "planner"),
     flat_rates=(0.5,),
-    updates_per_segment=36,  # of 900 and 72 updates; a remainder would be a program of its own
+    updates_per_segment=40,  # of 1,000 and 80 updates; a remainder would be a program of its own
     num_evaluation_episodes=32,
 )
 _PUBLISHED = LearningConfig()

@@ -14,7 +14,8 @@ from ai_econ_jax.agents.find.experiment import make_method, run
 from ai_econ_jax.agents.find.experiment_config import ExperimentConfig
 from ai_econ_jax.agents.find.setting import make_setting
 from ai_econ_jax.envs.diffusion import host_rewards
-from ai_econ_jax.envs.diffusion.host_rewards import HostReward, RewardError, plain_errors
+from ai_econ_jax.envs.diffusion.host_errors import plain_errors
+from ai_econ_jax.envs.diffusion.host_rewards import HostReward, RewardError
 
 PROMPT = host_rewards.encode_prompt("a grüner dog")
 IMAGES = jax.random.uniform(jax.random.key(0), (6, 8, 8, 3), minval=-1, maxval=1)

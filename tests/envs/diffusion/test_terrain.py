@@ -13,6 +13,7 @@ import pytest
 from ai_econ_jax.agents.find import noise_policy
 from ai_econ_jax.agents.find.noise_policy import DctBasis, NoisePolicy
 from ai_econ_jax.envs.diffusion import terrain
+from ai_econ_jax.envs.diffusion.host_errors import plain_errors
 from ai_econ_jax.envs.diffusion.noise_mdp import DiffusionParams, NoiseEnvironment, Task
 from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
 from ai_econ_jax.envs.diffusion.terrain import OnnxGenerator, TerrainError, TerrainModel
@@ -202,6 +203,17 @@ def test_another_file_is_refused(runtime, damaged):
 def test_what_the_runtime_refuses_is_one_line(runtime, tmp_path):
     with pytest.raises(TerrainError, match=r"a\.txt: onnxruntime cannot run it \(not a network\)"):
         terrain._session(tmp_path / "a.txt")
+
+
+def test_a_failure_in_the_middle_of_a_program_is_one_line(runtime, tmp_path):
+    def fail(outputs, feeds):
+        raise RuntimeError("no\n  memory")
+
+    runtime.InferenceSession = lambda *_, **__: types.SimpleNamespace(run=fail)
+    model = TerrainModel(OnnxGenerator(tmp_path / "failing.onnx"))
+    message = r"^\S*failing\.onnx: onnxruntime cannot run it \(no memory\)$"
+    with pytest.raises(TerrainError, match=message), plain_errors():
+        jax.block_until_ready(generate(model, jnp.zeros((1, 128, 128, 1))))
 
 
 def test_the_model_of_the_package_is_the_file_run_directly():
