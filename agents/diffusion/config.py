@@ -167,9 +167,8 @@ class TrainConfig:
             self.log_every,
             f"must divide steps_per_segment, {self.steps_per_segment}",
         )
-        clips = RECIPES[self.model].world is worlds.CLIPS
         config_lib.check(
-            clips or self.start_from is None,
+            self.start_from is None or RECIPES[self.model].world is worlds.CLIPS,
             "start_from",
             self.start_from,
             f"must not be set: {self.model} is no model of clips",

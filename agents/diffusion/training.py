@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ai_econ_jax import loop
+from ai_econ_jax import checkpoint, loop
 from ai_econ_jax.agents.diffusion.config import RECIPES, TrainConfig
 from ai_econ_jax.agents.diffusion.denoiser import DenoiserTraining
 from ai_econ_jax.agents.diffusion.minimise import minimise
@@ -49,7 +49,8 @@ def train(config: TrainConfig, workdir: Workdir) -> dict[str, float]:
         constants = make_stamps(part, model.unet.sample_size)
     keys = jax.random.split(jax.random.key(config.seed), 5)
     state = learner.init(keys[0])
-    if config.start_from is not None:
+    # Of a run that goes on, nothing depends on where it once began.
+    if config.start_from is not None and not checkpoint.steps(workdir.checkpoints):
         assert isinstance(model, PromptModel)
         images, learned = prompt_model.load_folder(pathlib.Path(config.start_from).expanduser())
         weights = inflate(model, state.weights, images, learned)

@@ -65,6 +65,8 @@ class Evaluation:
     frechet: NDArray | None  # f64[R], to real images of what was asked for
     diversity: NDArray  # f64[R]
     norm_ratio: NDArray  # f64[R], |z|^2 / D
+    # bool[R, N] of each thing that is told beside success
+    beside: dict[str, NDArray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,6 +271,7 @@ def evaluate(
         else np.array([reference.distance(some) for some in images]),
         diversity=np.array([pixel_diversity(some) for some in images]),
         norm_ratio=norms,
+        beside={name: np.stack([holds(some) for some in images]) for name, holds in setting.beside},
     )
 
 

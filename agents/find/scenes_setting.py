@@ -37,6 +37,7 @@ class SceneSetting(NamedTuple):
     sampler: SamplerConfig
     judge: Callable[[NDArray], NDArray]
     reference: FrechetReference
+    beside: tuple[tuple[str, Callable[[NDArray], NDArray]], ...]
 
 
 def make(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> SceneSetting:
@@ -78,6 +79,9 @@ def make(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> SceneSett
         sampler=sampler,
         judge=functools.partial(judge.success, wanted=wanted),
         reference=FrechetReference.of(asked, np.concatenate([asked, others])),
+        beside=tuple(
+            (name, functools.partial(holds, wanted=wanted)) for name, holds in world.beside
+        ),
     )
 
 

@@ -43,6 +43,8 @@ class Setting:
     sampler: SamplerConfig
     judge: Callable[[NDArray], NDArray] | None  # images [N, ...] -> bool[N], success
     reference: FrechetReference | None  # real images of what was asked for
+    # What is told beside success: (name, images [N, ...] -> bool[N]).
+    beside: tuple[tuple[str, Callable[[NDArray], NDArray]], ...] = ()
 
 
 def make_setting(config: ExperimentConfig) -> Setting:

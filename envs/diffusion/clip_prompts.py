@@ -42,6 +42,8 @@ EVALUATION_PROMPTS = {
     ),
 }
 
+_EXAMPLES = "a green dog moving up on the grass, a cat standing still, a bear on the moon"
+
 
 @struct.dataclass
 class WantedClip:
@@ -57,14 +59,20 @@ def parse(prompt: str) -> WantedClip:
     Raises:
       PromptError: It has an unknown word, or is no such sentence.
     """
-    text = " ".join(TOKENIZER.split(prompt))
-    said = [number for number, phrase in enumerate(MOTIONS) if phrase in text]
-    motion = said[0] if said else -1
-    words = text.replace(MOTIONS[motion], "", 1).split() if said else text.split()
+    words, place = TOKENIZER.split(prompt), []
+    if len(words) >= 3 and words[-2] == "the":  # on the grass, in the sky
+        words, place = words[:-3], words[-3:]
+    motion = -1
+    for number, phrase in enumerate(MOTIONS):  # where captions have it: behind the animal
+        said = phrase.split()
+        if words[-len(said) :] == said:
+            motion, words = number, words[: -len(said)]
+            break
+    words += place
     left = [word for word in words if word in MOTION_WORDS]
     if left:
         raise PromptError(
             f"prompt {prompt!r}: cannot read {' '.join(left)!r}; a motion is one of: "
-            f"{', '.join(MOTIONS)}"
+            f"{', '.join(MOTIONS)}, behind the animal"
         )
-    return WantedClip(prompts.read(words, prompt), np.array(motion, np.int32))
+    return WantedClip(prompts.read(words, prompt, _EXAMPLES), np.array(motion, np.int32))

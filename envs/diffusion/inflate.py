@@ -14,19 +14,33 @@ from flax import traverse_util
 from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
 
 _WORDS, _PLACES = "token_embedding", "position_embedding"  # of the text encoder
+_ALONG_TIME = ("temp_convs", "temp_attentions", "transformer_in")  # what images have not
 
 
 def inflate(model: PromptModel, weights: Any, images: PromptModel, learned: Any) -> Any:
     """Fresh weights of a model of clips, with those of a model of images wherever it has them.
 
     The 1 x 1 convolutions around its attention become dense layers, and the words that both know
-    keep their embeddings. Heads may be of other sizes: then attention begins near what it was.
+    keep their embeddings. Heads may be of other sizes: then attention begins with the same matrices
+    and is not what it was.
 
     Raises:
-      ValueError: The model of images is not made of the same layers.
+      ValueError: The model of images is not made of the same layers, or was trained on another
+        schedule.
     """
+    if images.schedule != model.schedule:
+        raise ValueError(
+            f"model of images: has schedule {images.schedule}, the one of clips needs "
+            f"{model.schedule}"
+        )
     fresh = traverse_util.flatten_dict(weights)
-    for path, value in traverse_util.flatten_dict(learned).items():
+    known = traverse_util.flatten_dict(learned)
+    for path in fresh:
+        if path not in known and not any(part.startswith(_ALONG_TIME) for part in path):
+            raise ValueError(
+                f"model of images: has no {'/'.join(path)}, which the model of clips needs"
+            )
+    for path, value in known.items():
         mine = fresh.get(path)
         name = "/".join(path)
         if mine is None:

@@ -136,10 +136,8 @@ def find_animals(images: ArrayLike) -> Found:
     rgb, place, background = _on_place(images)
     size = rgb.shape[1]
     difference = np.linalg.norm(rgb - background, axis=-1)
-    labels, number = ndimage.label(difference > _DIFFERENCE, _NEIGHBOURS)
+    labels, large = _components(difference)
     boxes = ndimage.find_objects(labels)
-    area = ndimage.sum_labels(np.ones_like(labels), labels, np.arange(1, number + 1))
-    large = [i for i in range(number) if area[i] >= _AREA * size * size]
     large.sort(key=lambda i: (boxes[i][0].start, boxes[i][2].start, boxes[i][1].start))
     side = scenes.SIDES[size][0] + _MARGIN
     which, colours, crops = [], [], []
@@ -163,16 +161,29 @@ def find_animals(images: ArrayLike) -> Found:
 
 
 def centres(images: ArrayLike) -> NDArray:
-    """Mean place f64[N, 2] (down, across) of the pixels of images that are no background.
+    """Mean place f64[N, 2] (down, across) of the pixels of images that are an animal's.
 
-    NaN where there is nothing.
+    NaN where there is none.
     """
     rgb, _, background = _on_place(images)
-    there = np.linalg.norm(rgb - background, axis=-1) > _DIFFERENCE
+    labels, large = _components(np.linalg.norm(rgb - background, axis=-1))
+    there = np.isin(labels, np.array(large, int) + 1)
     cells = np.arange(rgb.shape[1])
     with np.errstate(invalid="ignore"):
         share = there / there.sum((1, 2), keepdims=True)
     return np.stack([share.sum(2) @ cells, share.sum(1) @ cells], axis=-1)
+
+
+def _components(difference: NDArray) -> tuple[NDArray, list[int]]:
+    """Connected sets of pixels, counted from 1, in differences f32[N, S, S] to the background.
+
+    Returns:
+      The set of each pixel i[N, S, S], 0 for none, and which are large enough, counted from 0.
+    """
+    labels, number = ndimage.label(difference > _DIFFERENCE, _NEIGHBOURS)
+    area = ndimage.sum_labels(np.ones_like(labels), labels, np.arange(1, number + 1))
+    least = _AREA * difference.shape[1] * difference.shape[2]
+    return labels, [i for i in range(number) if area[i] >= least]
 
 
 def _on_place(images: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:

@@ -96,6 +96,9 @@ def test_a_prompt_of_a_clip_gets_its_reward_its_judge_and_true_clips(tmp_path, m
     )
     assert clips.shape == (3, 8, 16, 16, 3) and np.isfinite(rewards).all()
     assert setting.judge(np.asarray(clips)).tolist() == [False] * 3
+    ((name, holds),) = setting.beside
+    still = np.broadcast_to(np.asarray(clips)[:, :1], clips.shape)
+    assert name == "motion" and not holds(still).any()  # it is to move from left to right
     stamps = scenes.make_stamps(tiny_scenes.silhouettes(60).part("generator"), 16)
 
     @jax.jit

@@ -36,9 +36,10 @@ def test_a_prompt_says_who_moves_how_and_where(prompt, expected):
         ("a dog running on the grass", "unknown word 'running'"),
         ("two dogs on the grass", "unknown word 'two'"),
         ("a dog moving on the grass", "cannot read 'moving'; a motion is one of: moving from left"),
-        ("a dog moving up moving down", "cannot read 'moving down'; a motion is one of"),
+        ("a dog moving up moving down", "cannot read 'moving up'; a motion is one of"),
+        ("a moving up dog on the grass", "cannot read 'moving up'; a motion is one of.*behind"),
         ("a dog moving from right to right", "cannot read 'moving from right to right'"),
-        ("moving up", "cannot read ''; write such as"),
+        ("moving up", "cannot read ''; write such as: a green dog moving up"),
     ],
 )
 def test_what_cannot_be_understood_is_named(prompt, message):

@@ -116,6 +116,15 @@ def test_motion_is_the_slope_of_the_centre(corners, slope, motion):
     assert clip_judge.motions(clip).tolist() == [motion]
 
 
+def test_a_speck_that_stands_still_is_no_animal():
+    clip = moving(*[(5, t) for t in range(8)])
+    clip[:, :, 13, 13] = -1.0
+    np.testing.assert_allclose(clip_judge.velocity(clip)[0], (0, 1), atol=1e-6)
+    alone = moving(*[None] * 8)
+    alone[:, :, 13, 13] = -1.0
+    assert clip_judge.motions(alone).tolist() == [-1]
+
+
 class Says:
     """A judge of frames that says what it is told to."""
 

@@ -57,6 +57,22 @@ def test_words_that_both_know_keep_their_embeddings():
     np.testing.assert_array_equal(places[:12], theirs)
 
 
+def test_what_the_model_of_images_lacks_is_named():
+    more = dataclasses.replace(CLIP_MODEL.unet, layers_per_block=2)
+    clips = dataclasses.replace(CLIP_MODEL, unet=more)
+    message = "^model of images: has no unet/.*, which the model of clips needs$"
+    with pytest.raises(ValueError, match=message):
+        inflate(clips, random(clips), MODEL, random(MODEL))
+
+
+def test_a_model_of_another_schedule_is_refused():
+    schedule = dataclasses.replace(MODEL.schedule, beta_end=0.03)
+    other = dataclasses.replace(MODEL, schedule=schedule)
+    message = r"^model of images: has schedule .*0\.03.*, the one of clips needs "
+    with pytest.raises(ValueError, match=message):
+        inflate(CLIP_MODEL, random(CLIP_MODEL), other, random(MODEL))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
