@@ -30,7 +30,7 @@ from ai_econ_jax.workdir import Workdir
 _CLIP_BATCH, _CLIP_RATE = 64, 1e-3
 _SPECIES_BATCH, _SPECIES_RATE = 256, 2e-3
 _SPECIES_SCENES = 40_000  # drawn for the judge's network
-_HELD_OUT = 2_000  # true frames on which reward and judge are measured
+_HELD_OUT = 2_000  # true scenes, or clips, on which reward and judge are measured
 _GUIDED = SamplerConfig(num_steps=20, guidance_scale=5.0)
 _BASE_IMAGES = 64  # of each evaluation prompt
 
@@ -81,14 +81,30 @@ def finish_world(
     judge = world.load_judge(folder / "judge", size)
     towers = clip_reward.load(folder / "reward", shape, world.tokenizer)
     unseen = scenes.make_stamps(data.part("generator"), size)
-    count = _HELD_OUT // math.prod(shape[:-3])
-    drawn = draw_world(world, keys[2], count, world.uniform, unseen, size)
-    accuracy = world.accuracy(judge, *drawn[:2])
-    figures = {f"judge_{name}": value for name, value in accuracy.items()}
-    figures["reward_finds_caption_of_10"] = retrieval(towers, *drawn[1:])
+    figures = held_out(keys[2], world, judge, towers, unseen, size)
     # What is judged is what was written, in half precision.
     model, kept = prompt_model.load_folder(folder)
     return figures | base_success(keys[3], world, model, kept, judge)
+
+
+def held_out(
+    key: jax.Array, world: World, judge: Any, towers: Any, stamps: Stamps, size: int
+) -> dict[str, float]:
+    """The judge's accuracies on true pictures, and how often the reward finds a caption of 10.
+
+    Means over as many parts as a picture has frames, so that every world needs the same memory.
+    """
+    parts = math.prod(world.frames)
+    part_keys = key[None] if parts == 1 else jax.random.split(key, parts)
+    rows = []
+    for part_key in part_keys:
+        drawn, pictures, captions = draw_world(
+            world, part_key, _HELD_OUT // parts, world.uniform, stamps, size
+        )
+        told = world.accuracy(judge, drawn, pictures)
+        row = {f"judge_{name}": value for name, value in told.items()}
+        rows.append(row | {"reward_finds_caption_of_10": retrieval(towers, pictures, captions)})
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 2, 3, 5))

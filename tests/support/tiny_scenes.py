@@ -1,5 +1,6 @@
 """Made-up silhouettes, and the smallest models of scenes and clips, for tests."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -60,6 +61,13 @@ MODEL = PromptModel(
     ),
     _text(SCENES),
     ScheduleConfig(clip_sample=True),
+)
+# Made of the layers that CLIP_MODEL has: with attention at the lowest level too, and as many heads.
+START_MODEL = dataclasses.replace(
+    MODEL,
+    unet=dataclasses.replace(
+        MODEL.unet, mid_block_type="UNetMidBlock2DCrossAttn", attention_head_dim=4
+    ),
 )
 CLIP_MODEL = PromptModel(
     UNet3DConfig(

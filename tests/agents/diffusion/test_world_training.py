@@ -11,7 +11,6 @@ import tiny_scenes
 from ai_econ_jax.agents.diffusion import world_training
 from ai_econ_jax.agents.diffusion.config import TrainConfig, WorldDraw
 from ai_econ_jax.envs.diffusion import clip_reward, prompts, scene_judge, scenes
-from ai_econ_jax.envs.diffusion.prompts import Tokenizer
 from ai_econ_jax.envs.diffusion.scene_judge import Seen
 from ai_econ_jax.envs.diffusion.scenes import UNIFORM, Scene
 from ai_econ_jax.envs.diffusion.worlds import CLIPS, SCENES
@@ -81,12 +80,19 @@ def test_the_judge_s_network_learns_from_animals_with_their_own_names():
     assert np.mean(list(colours.values())) > 0.95
 
 
-def test_what_a_killed_start_left_is_kept_and_the_rest_is_made(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("world", "model"),
+    [(SCENES, tiny_scenes.MODEL), (CLIPS, tiny_scenes.CLIP_MODEL)],
+    ids=["scenes", "clips"],
+)
+def test_what_a_killed_start_left_is_kept_and_the_rest_is_made(world, model, tmp_path, monkeypatch):
     trained = []
 
     def random_towers(*unused):
         trained.append("reward")
-        init = functools.partial(clip_reward.init, image_shape=(16, 16, 3), tokenizer=Tokenizer())
+        init = functools.partial(
+            clip_reward.init, image_shape=model.latent_shape, tokenizer=world.tokenizer
+        )
         return tiny_scenes.random_like(jax.eval_shape(init, jax.random.key(0)))
 
     def random_judge(*unused):
@@ -96,14 +102,13 @@ def test_what_a_killed_start_left_is_kept_and_the_rest_is_made(tmp_path, monkeyp
 
     monkeypatch.setattr(world_training, "train_clip", random_towers)
     monkeypatch.setattr(world_training, "train_judge", random_judge)
-    monkeypatch.setattr(world_training, "_HELD_OUT", 20)
+    monkeypatch.setattr(world_training, "_HELD_OUT", 24)
     monkeypatch.setattr(world_training, "base_success", lambda *unused: {"base/a dog": 0.5})
-    model = tiny_scenes.MODEL
     finish = functools.partial(
         world_training.finish_world,
         jax.random.split(jax.random.key(0), 4),
         TrainConfig(),
-        SCENES,
+        world,
         model,
         tiny_scenes.random_like(jax.eval_shape(model.init, jax.random.key(0))),
         tiny_scenes.silhouettes(20),
@@ -115,6 +120,37 @@ def test_what_a_killed_start_left_is_kept_and_the_rest_is_made(tmp_path, monkeyp
     assert trained == ["reward", "judge"] and figures["base/a dog"] == 0.5
     (tmp_path / "model" / "judge" / "model.safetensors").unlink()
     assert finish().keys() == figures.keys() and trained == ["reward", "judge", "judge"]
+
+
+class Counts:
+    """Keeps what a judge is shown; its accuracy is the number of the call."""
+
+    def __init__(self):
+        self.shown = []
+
+    def accuracy(self, judge, drawn, pictures):
+        self.shown.append(np.asarray(pictures))
+        return {"place": float(len(self.shown))}
+
+
+@pytest.mark.parametrize(("world", "parts"), [(SCENES, 1), (CLIPS, 8)], ids=["scenes", "clips"])
+def test_reward_and_judge_are_measured_on_as_many_clips_as_scenes(world, parts, monkeypatch):
+    monkeypatch.setattr(world_training, "_HELD_OUT", 16)
+    monkeypatch.setattr(world_training, "retrieval", lambda towers, *drawn: len(drawn[1]))
+    judge = Counts()
+    counted = dataclasses.replace(world, accuracy=judge.accuracy)
+    key = jax.random.key(0)
+    figures = world_training.held_out(key, counted, None, None, STAMPS, 16)
+    assert figures == {
+        "judge_place": (parts + 1) / 2,  # the mean over all parts
+        "reward_finds_caption_of_10": 16 / parts,
+    }
+    pictures = np.concatenate(judge.shown)
+    assert pictures.shape == (16, *world.shape(16)) and len(judge.shown) == parts
+    assert len(np.unique(pictures.reshape(16, -1), axis=0)) == 16  # no part is drawn twice
+    if world is SCENES:
+        _, same, _ = world_training.draw_world(SCENES, key, 16, UNIFORM, STAMPS, 16)
+        np.testing.assert_array_equal(pictures, same)
 
 
 class Nods:

@@ -9,14 +9,7 @@ import tiny_scenes
 from ai_econ_jax.envs.diffusion.inflate import inflate
 from ai_econ_jax.envs.diffusion.worlds import CLIPS, SCENES
 
-CLIP_MODEL = tiny_scenes.CLIP_MODEL
-# With attention at the lowest level too, and as many heads as there.
-MODEL = dataclasses.replace(
-    tiny_scenes.MODEL,
-    unet=dataclasses.replace(
-        tiny_scenes.MODEL.unet, mid_block_type="UNetMidBlock2DCrossAttn", attention_head_dim=4
-    ),
-)
+MODEL, CLIP_MODEL = tiny_scenes.START_MODEL, tiny_scenes.CLIP_MODEL
 
 
 def random(model):
