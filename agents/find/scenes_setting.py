@@ -80,9 +80,14 @@ def make(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> SceneSett
         judge=functools.partial(judge.success, wanted=wanted),
         reference=FrechetReference.of(asked, np.concatenate([asked, others])),
         beside=tuple(
-            (name, functools.partial(holds, wanted=wanted)) for name, holds in world.beside
+            (name, functools.partial(_as_asked, holds, wanted)) for name, holds in world.beside
         ),
     )
+
+
+def _as_asked(holds: Callable[[NDArray, Any], NDArray], wanted: Any, images: NDArray) -> NDArray:
+    """What `World.beside` tells of images."""
+    return holds(images, wanted)
 
 
 def _world_of(folder: pathlib.Path, model: PromptModel) -> World:
