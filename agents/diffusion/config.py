@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ai_econ_jax import config as config_lib
-from ai_econ_jax.envs.diffusion import prompts, scenes
+from ai_econ_jax.envs.diffusion import clips, worlds
 from ai_econ_jax.envs.diffusion.image_data import ImageData, load_digits8, load_mnist28
 from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
 from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
@@ -18,9 +18,11 @@ from ai_econ_jax.envs.diffusion.scenes import Stamps
 from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
 from ai_econ_jax.envs.diffusion.silhouettes import load_silhouettes
 from ai_econ_jax.envs.diffusion.text_encoder import TextConfig
-from ai_econ_jax.envs.diffusion.unet import UNetConfig
+from ai_econ_jax.envs.diffusion.unet import NetworkConfig, UNetConfig
+from ai_econ_jax.envs.diffusion.unet3d import UNet3DConfig
+from ai_econ_jax.envs.diffusion.worlds import World
 
-# draw(key, B, data) -> images f32[B, H, W, C], captions i32[B, L]
+# draw(key, B, data) -> images or clips f32[B, *D], captions i32[B, L]
 Draw = Callable[[jax.Array, int, Any], tuple[jax.Array, jax.Array]]
 
 
@@ -31,18 +33,20 @@ def draw_images(key: jax.Array, count: int, images: jax.Array) -> tuple[jax.Arra
 
 
 @dataclasses.dataclass(frozen=True)
-class SceneDraw:
-    """Scenes of the biased prior; some without their caption, which is what guidance needs."""
+class WorldDraw:
+    """A world's biased prior; some without their caption, which is what guidance needs."""
 
+    world: World
     size: int = 16
     drop_caption: float = 0.1
 
     def __call__(self, key: jax.Array, count: int, stamps: Stamps) -> tuple[jax.Array, jax.Array]:
-        """Fresh scenes of silhouettes."""
-        scene_key, drop_key = jax.random.split(key)
-        _, images, captions = scenes.draw_batch(scene_key, count, scenes.SKEWED, stamps, self.size)
+        """Fresh scenes or clips of silhouettes."""
+        world_key, drop_key = jax.random.split(key)
+        world = self.world
+        _, images, captions = world.draw(world_key, count, world.skewed, stamps, self.size)
         dropped = jax.random.bernoulli(drop_key, self.drop_caption, (count, 1))
-        return images, jnp.where(dropped, jnp.asarray(prompts.Tokenizer().null), captions)
+        return images, jnp.where(dropped, jnp.asarray(world.tokenizer.null), captions)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +56,21 @@ class Recipe:
     model: PixelModel | PromptModel
     load: Callable[[], ImageData]
     draw: Draw = draw_images
+    world: World | None = None  # of a model with prompts
+
+
+def _of_world(world: World, unet: NetworkConfig) -> Recipe:
+    """A model with prompts, and a text encoder as wide as what its U-Net attends to."""
+    text = TextConfig(
+        vocab_size=len(world.tokenizer.words),
+        hidden_size=unet.cross_attention_dim,
+        intermediate_size=4 * unet.cross_attention_dim,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=world.tokenizer.length,
+    )
+    model = PromptModel(unet, text, _TO_NOISE, world.tokenizer)
+    return Recipe(model, load_silhouettes, WorldDraw(world, unet.sample_size), world)
 
 
 def _grey(side: int, widths: tuple[int, ...], schedule: ScheduleConfig) -> PixelModel:
@@ -87,32 +106,36 @@ _TO_NOISE = ScheduleConfig(
 RECIPES = {
     "digits8": Recipe(_grey(8, (16, 32), ScheduleConfig(clip_sample=True)), load_digits8),
     "mnist28": Recipe(_grey(28, (16, 24, 48), _TO_NOISE), load_mnist28),
-    "scenes16": Recipe(
-        PromptModel(
-            UNetConfig(
-                sample_size=16,
-                in_channels=3,
-                out_channels=3,
-                down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-                up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-                block_out_channels=(16, 32, 64),
-                layers_per_block=1,
-                attention_head_dim=4,
-                cross_attention_dim=64,
-                norm_num_groups=8,
-            ),
-            TextConfig(
-                vocab_size=len(prompts.WORDS),
-                hidden_size=64,
-                intermediate_size=256,
-                num_hidden_layers=2,
-                num_attention_heads=4,
-                max_position_embeddings=prompts.LENGTH,
-            ),
-            _TO_NOISE,
+    "scenes16": _of_world(
+        worlds.SCENES,
+        UNetConfig(
+            sample_size=16,
+            in_channels=3,
+            out_channels=3,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            block_out_channels=(16, 32, 64),
+            layers_per_block=1,
+            attention_head_dim=4,
+            cross_attention_dim=64,
+            norm_num_groups=8,
         ),
-        load_silhouettes,
-        SceneDraw(),
+    ),
+    "clips16": _of_world(
+        worlds.CLIPS,
+        UNet3DConfig(
+            sample_size=16,
+            in_channels=3,
+            out_channels=3,
+            down_block_types=("DownBlock3D", "CrossAttnDownBlock3D", "DownBlock3D"),
+            up_block_types=("UpBlock3D", "CrossAttnUpBlock3D", "UpBlock3D"),
+            block_out_channels=(16, 32, 64),
+            layers_per_block=1,
+            attention_head_dim=4,
+            cross_attention_dim=64,
+            norm_num_groups=8,
+            num_frames=clips.NUM_FRAMES,
+        ),
     ),
 }
 
@@ -122,6 +145,7 @@ class TrainConfig:
     """How a model, and the networks that reward and judge its images, are trained."""
 
     model: str = "digits8"
+    start_from: str | None = None  # folder of a model of images, where one of clips begins
     steps: int = 3000  # of the denoiser
     batch_size: int = 64
     learning_rate: float = 1e-3  # at the start; falls to 0 along a cosine
@@ -142,6 +166,12 @@ class TrainConfig:
             "log_every",
             self.log_every,
             f"must divide steps_per_segment, {self.steps_per_segment}",
+        )
+        config_lib.check(
+            self.start_from is None or RECIPES[self.model].world is worlds.CLIPS,
+            "start_from",
+            self.start_from,
+            f"must not be set: {self.model} is no model of clips",
         )
         config_lib.check_positive("learning_rate", self.learning_rate)
         config_lib.check_range("weight_decay", self.weight_decay, 0.0)
@@ -165,6 +195,14 @@ PRESETS = {
         ema_decay=0.9995,
         classifier_steps=2000,
         steps_per_segment=100,
+    ),
+    "clips16": TrainConfig(
+        model="clips16",
+        steps=2400,
+        batch_size=8,
+        ema_decay=0.998,
+        classifier_steps=1000,
+        steps_per_segment=50,
     ),
     # Seconds, for tests: a model that draws noise.
     "smoke": TrainConfig(

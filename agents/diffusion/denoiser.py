@@ -45,13 +45,13 @@ def denoising_loss(
     Args:
       model: Whose schedule says how noisy, and what is predicted.
       weights: Of the model.
-      x0: f32[B, H, W, C], images.
+      x0: f32[B, *D], images or clips.
       captions: i32[B, L], their tokens; L is 0 where the model has no prompts.
       timestep: i32[B].
-      noise: f32[B, H, W, C], standard normal.
+      noise: f32[B, *D], standard normal.
     """
     alpha_bar = jnp.asarray(alphas_cumprod(model.schedule), jnp.float32)[timestep]
-    alpha_bar = alpha_bar[:, None, None, None]
+    alpha_bar = alpha_bar.reshape(-1, *(1,) * (x0.ndim - 1))
     signal, level = jnp.sqrt(alpha_bar), jnp.sqrt(1 - alpha_bar)
     targets = {
         "epsilon": noise,

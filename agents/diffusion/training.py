@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import pathlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ai_econ_jax import loop
+from ai_econ_jax import checkpoint, loop
 from ai_econ_jax.agents.diffusion.config import RECIPES, TrainConfig
 from ai_econ_jax.agents.diffusion.denoiser import DenoiserTraining
 from ai_econ_jax.agents.diffusion.minimise import minimise
-from ai_econ_jax.agents.diffusion.scene_training import finish_scenes
-from ai_econ_jax.envs.diffusion import classifier, folders, pixel_model, sampler
+from ai_econ_jax.agents.diffusion.world_training import finish_world
+from ai_econ_jax.envs.diffusion import classifier, folders, pixel_model, prompt_model, sampler
 from ai_econ_jax.envs.diffusion.image_data import ImageData
+from ai_econ_jax.envs.diffusion.inflate import inflate
 from ai_econ_jax.envs.diffusion.metrics import FrechetReference
 from ai_econ_jax.envs.diffusion.pixel_model import PixelModel
 from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
@@ -34,7 +37,7 @@ def train(config: TrainConfig, workdir: Workdir) -> dict[str, float]:
 
     Returns:
       Figures of the model and of the networks beside it: see `finish_images` and
-      `finish_scenes`.
+      `finish_world`.
     """
     recipe = RECIPES[config.model]
     data = recipe.load()
@@ -42,12 +45,19 @@ def train(config: TrainConfig, workdir: Workdir) -> dict[str, float]:
     model = recipe.model
     learner = DenoiserTraining(model, recipe.draw, config)
     constants: Any = jnp.asarray(part.images)
-    if isinstance(model, PromptModel):
+    if recipe.world is not None:
         constants = make_stamps(part, model.unet.sample_size)
     keys = jax.random.split(jax.random.key(config.seed), 5)
+    state = learner.init(keys[0])
+    # Of a run that goes on, nothing depends on where it once began.
+    if config.start_from is not None and not checkpoint.steps(workdir.checkpoints):
+        assert isinstance(model, PromptModel)
+        images, learned = prompt_model.load_folder(pathlib.Path(config.start_from).expanduser())
+        weights = inflate(model, state.weights, images, learned)
+        state = dataclasses.replace(state, weights=weights, average=weights)
     state = loop.train(
         learner,
-        learner.init(keys[0]),
+        state,
         constants=(constants,),
         num_updates=config.steps,
         updates_per_segment=config.steps_per_segment,
@@ -57,7 +67,8 @@ def train(config: TrainConfig, workdir: Workdir) -> dict[str, float]:
         progress_metric="loss",
     )
     if isinstance(model, PromptModel):
-        return finish_scenes(keys[1:], config, model, state.average, data, workdir)
+        assert recipe.world is not None
+        return finish_world(keys[1:], config, recipe.world, model, state.average, data, workdir)
     return finish_images(keys[1:4], config, model, state.average, data, workdir)
 
 

@@ -17,7 +17,7 @@ from ai_econ_jax import config as config_lib
 from ai_econ_jax.agents.find import experiment
 from ai_econ_jax.agents.find.experiment import Evaluation, Outcome
 from ai_econ_jax.agents.find.experiment_config import METHODS, PRESETS, ExperimentConfig
-from ai_econ_jax.agents.find.setting import Setting, make_setting
+from ai_econ_jax.agents.find.setting import Setting, for_method, make_setting
 from ai_econ_jax.workdir import Workdir, open_workdir, read_rows
 
 REFERENCE = "ddpo"  # whose reward the others are to reach
@@ -120,9 +120,11 @@ def plan(config: CompareConfig) -> list[Row]:
       ValueError: As `make_setting`; settings that do not fit the model.
     """
     rows = []
+    # Loaded once: models, and what their rewards are normalised by, may be large and slow to make.
+    loaded = make_setting(dataclasses.replace(config.run, method=config.methods[0]))
     for method in config.methods:
         own = dataclasses.replace(config.run, method=method)
-        setting = make_setting(own)
+        setting = for_method(loaded, own)
         forwards = config.images * setting.sampler.forwards_per_image
         first = experiment.with_images(own, config.images)
         rows.append(Row(method, first, setting, "images"))

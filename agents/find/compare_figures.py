@@ -39,7 +39,7 @@ def write_figures(results: Sequence[Result], workdir: Workdir) -> None:
     folder = workdir.figures
     reward(results, folder / "reward.png")
     beside(results, folder / "beside.png")
-    if len(results[0].row.setting.model.latent_shape) == 3:
+    if len(results[0].row.setting.model.latent_shape) > 2:
         images(results, folder / "images.png")
     if results[0].outcome.after.frechet is not None:
         pareto(results, folder / "pareto.png")

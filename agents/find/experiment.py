@@ -30,7 +30,12 @@ from ai_econ_jax.envs.diffusion.denoising_mdp import DenoisingEnvironment
 from ai_econ_jax.envs.diffusion.host_errors import plain_errors
 from ai_econ_jax.envs.diffusion.host_rewards import HostReward
 from ai_econ_jax.envs.diffusion.metrics import pixel_diversity
-from ai_econ_jax.envs.diffusion.noise_mdp import DiffusionParams, NoiseEnvironment, Task
+from ai_econ_jax.envs.diffusion.noise_mdp import (
+    DiffusionParams,
+    NoiseEnvironment,
+    Task,
+    generate_many,
+)
 from ai_econ_jax.workdir import Workdir, read_rows
 
 _MOST_UPDATES_PER_SEGMENT = 20
@@ -65,6 +70,8 @@ class Evaluation:
     frechet: NDArray | None  # f64[R], to real images of what was asked for
     diversity: NDArray  # f64[R]
     norm_ratio: NDArray  # f64[R], |z|^2 / D
+    # bool[R, N] of each thing that is told beside success
+    beside: dict[str, NDArray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,6 +276,7 @@ def evaluate(
         else np.array([reference.distance(some) for some in images]),
         diversity=np.array([pixel_diversity(some) for some in images]),
         norm_ratio=norms,
+        beside={name: np.stack([holds(some) for some in images]) for name, holds in setting.beside},
     )
 
 
@@ -295,10 +303,14 @@ def _draw(
         else:
             z = learner.sample(state, noise_keys)
         own = state.weights if kind in TRAINS_WEIGHTS else weights
-        images, rewards = environment.play(
-            jax.random.split(sampler_key, count), z, DiffusionParams(own, task)
+        images = generate_many(
+            environment.model,
+            environment.sampler,
+            jax.random.split(sampler_key, count),
+            z,
+            DiffusionParams(own, task),
         )
-        return images, rewards, jnp.mean(jnp.square(z))
+        return images, environment.reward(task.reward, images), jnp.mean(jnp.square(z))
 
     # One seed after the other: an evaluation may be large.
     return jax.lax.map(draw, (states, keys))

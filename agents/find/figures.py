@@ -25,7 +25,7 @@ def write_figures(
         return
     rows = read_rows(workdir.metrics)
     learning(config, setting, rows, workdir.figures / "learning.png")
-    if len(setting.model.latent_shape) == 3:
+    if len(setting.model.latent_shape) > 2:
         before_after(config, setting, outcome, workdir.figures / "before_after.png")
 
 
@@ -69,7 +69,13 @@ def learning(
 
 
 def tiles(images: np.ndarray, rows: int = _ROWS, columns: int = _COLUMNS) -> np.ndarray:
-    """The first images [N, H, W, C] in [-1, 1] as one picture in [0, 1]."""
+    """The first images [N, H, W, C] in [-1, 1] as one picture in [0, 1].
+
+    Of clips [N, F, H, W, C] each is a row of its frames.
+    """
+    if images.ndim == 5:
+        columns = images.shape[1]
+        images = images[:rows].reshape(-1, *images.shape[2:])
     shown = images[: rows * columns]
     height, width, channels = shown.shape[1:]
     sheet = np.ones((rows, columns, height + 1, width + 1, channels))

@@ -3,7 +3,7 @@
 The policy is over coordinates u of shape ``*P``; a basis turns u into the noise z of shape ``*D``
 that the sampler takes. In the pixel basis they are the same. In a DCT basis u are the lowest
 frequencies of z, and all others are drawn afresh for every image, so that z is exactly N(0, I) when
-u is. Axes: B images, H and W sides of an image, C channels.
+u is. Axes: B images, F frames of a clip, H and W sides, C channels.
 """
 
 from __future__ import annotations
@@ -55,36 +55,40 @@ class PixelBasis:
 
 @dataclasses.dataclass(frozen=True)
 class DctBasis:
-    """The k x k lowest frequencies of every channel, in the orthonormal DCT-II."""
+    """The k lowest frequencies along each axis, of every channel, in the orthonormal DCT-II.
 
-    latent_shape: tuple[int, int, int]  # H, W, C
+    The axes are the sides of an image, or the frames and sides of a clip.
+    """
+
+    latent_shape: tuple[int, ...]  # (H, W, C) or (F, H, W, C)
     k: int
 
     @property
     def coordinates(self) -> tuple[int, ...]:
-        """Shape P of u: (k, k, C)."""
-        return (self.k, self.k, self.latent_shape[-1])
+        """Shape P of u: (k, k, C) or (k, k, k, C)."""
+        return (*(self.k,) * (len(self.latent_shape) - 1), self.latent_shape[-1])
 
     def embed(self, u: jax.Array, keys: jax.Array) -> jax.Array:
-        """The noise f32[B, H, W, C] whose low frequencies are u, the others drawn from key[B]."""
+        """The noise f32[B, *D] whose low frequencies are u, the others drawn from key[B]."""
         return self.replace_low(u, _normal(keys, self.latent_shape))
 
     def replace_low(self, u: jax.Array, fresh: jax.Array) -> jax.Array:
-        """`fresh` f32[B, H, W, C] with u f32[B, k, k, C] as its low frequencies."""
-        return fresh + self._to_pixels(u - self.project(fresh))
+        """`fresh` f32[B, *D] with u f32[B, *P] as its low frequencies."""
+        difference = u - self.project(fresh)
+        for axis, size in enumerate(self.latent_shape[:-1], start=1):
+            difference = _along(axis, jnp.asarray(dct_rows(size, self.k)).T, difference)
+        return fresh + difference
 
     def project(self, z: jax.Array) -> jax.Array:
-        """Low frequencies f32[B, k, k, C] of a noise f32[B, H, W, C]."""
-        down, across = self._rows()
-        return jnp.einsum("kh,lw,bhwc->bklc", down, across, z)
+        """Low frequencies f32[B, *P] of a noise f32[B, *D]."""
+        for axis, size in enumerate(self.latent_shape[:-1], start=1):
+            z = _along(axis, jnp.asarray(dct_rows(size, self.k)), z)
+        return z
 
-    def _to_pixels(self, u: jax.Array) -> jax.Array:
-        down, across = self._rows()
-        return jnp.einsum("kh,lw,bklc->bhwc", down, across, u)
 
-    def _rows(self) -> tuple[jax.Array, jax.Array]:
-        height, width, _ = self.latent_shape
-        return jnp.asarray(dct_rows(height, self.k)), jnp.asarray(dct_rows(width, self.k))
+def _along(axis: int, matrix: jax.Array, values: jax.Array) -> jax.Array:
+    """A matrix f32[n, m] times values along an axis of size m."""
+    return jnp.moveaxis(jnp.tensordot(matrix, values, (1, axis)), 0, axis)
 
 
 Basis = PixelBasis | DctBasis
@@ -110,15 +114,17 @@ def make_basis(name: str, latent_shape: tuple[int, ...]) -> Basis:
     match = re.fullmatch(r"dct:([1-9]\d*)", name)
     if match is None:
         raise ValueError(f"field basis = {name!r}: must be pixel or dct:k with k a whole number")
-    if len(latent_shape) != 3:
+    if len(latent_shape) < 3:
         raise ValueError(
             f"field basis = {name!r}: needs a latent of height, width and channels, but the "
             f"model's has shape {latent_shape}; use pixel"
         )
-    k, side = int(match[1]), min(latent_shape[:2])
+    k, side = int(match[1]), min(latent_shape[:-1])
     if k > side:
-        raise ValueError(f"field basis = {name!r}: k must be at most {side}, the latent's side")
-    return DctBasis((latent_shape[0], latent_shape[1], latent_shape[2]), k)
+        raise ValueError(
+            f"field basis = {name!r}: k must be at most {side}, the latent's shortest side"
+        )
+    return DctBasis(latent_shape, k)
 
 
 def standard(basis: Basis) -> NoisePolicy:

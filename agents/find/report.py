@@ -104,6 +104,9 @@ def table(config: ExperimentConfig, outcome: Outcome) -> str:
         f"equivalents, {outcome.seconds:.1f} s for {config.num_seeds} seeds with compilation, peak "
         f"memory {outcome.peak_bytes / 2**20:,.0f} MiB.",
     ]
+    for name, after in outcome.after.beside.items():
+        before = outcome.before.beside[name]
+        notes.append(f"As asked in {name}: {before.mean():.1%} before, {after.mean():.1%} after.")
     best = getattr(outcome.state, "best_reward", None)
     if best is not None:
         notes.append(f"Best single image: reward {np.asarray(best).mean():.3f}.")
@@ -175,7 +178,10 @@ def weights_digest(weights: Any) -> str:
 
 
 def by_seed(evaluation: Evaluation) -> dict[str, Any]:
-    """Figures f[R] of each seed; None where the model has no judge or no real images."""
+    """Figures f[R] of each seed; None where the model has no judge or no real images.
+
+    Those that only some models have, such as the motion of clips, under their own names.
+    """
     success = evaluation.success
     return {
         "reward": evaluation.rewards.mean(1),
@@ -183,6 +189,7 @@ def by_seed(evaluation: Evaluation) -> dict[str, Any]:
         "frechet": evaluation.frechet,
         "diversity": evaluation.diversity,
         "norm_ratio": evaluation.norm_ratio,
+        **{name: held.mean(1) for name, held in evaluation.beside.items()},
     }
 
 

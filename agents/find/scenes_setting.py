@@ -1,9 +1,10 @@
-"""What a config with a model of scenes stands for. Spec 3.2, 3.3."""
+"""What a config with a model of scenes or clips stands for. Spec 3.2, 3.3, 3.6."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,14 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_econ_jax.envs.diffusion import clip_reward, prompt_model, prompts, scene_judge, scenes
+from ai_econ_jax.envs.diffusion import clip_reward, prompt_model, scenes
 from ai_econ_jax.envs.diffusion.metrics import FrechetReference
 from ai_econ_jax.envs.diffusion.noise_mdp import Task, draw_images
 from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
-from ai_econ_jax.envs.diffusion.prompts import Wanted
 from ai_econ_jax.envs.diffusion.scenes import Stamps
 from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
 from ai_econ_jax.envs.diffusion.silhouettes import load_silhouettes
+from ai_econ_jax.envs.diffusion.worlds import WORLDS, World
 
 _BASE_IMAGES = 256  # of the frozen model, to which a reward is normalised
 _TRUE_IMAGES = 1000  # of the prompt, and as many of the world, for the Fréchet distance
@@ -36,40 +37,40 @@ class SceneSetting(NamedTuple):
     sampler: SamplerConfig
     judge: Callable[[NDArray], NDArray]
     reference: FrechetReference
+    beside: tuple[tuple[str, Callable[[NDArray], NDArray]], ...]
 
 
 def make(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> SceneSetting:
-    """Loads a model of scenes for a prompt.
+    """Loads a model of scenes or clips for a prompt.
 
     Raises:
       ValueError: A prompt that the model does not understand, or a model that is not whole, or
-        none of scenes.
+        of neither.
       FileNotFoundError: A file that is missing.
     """
-    wanted = prompts.parse(prompt)
     model, weights = prompt_model.load_folder(folder)
+    world = _world_of(folder, model)
+    wanted = world.parse(prompt)
     size = model.unet.sample_size
-    if model.tokenizer != prompts.Tokenizer():
-        raise ValueError(
-            f"{folder}: is no model of scenes: its tokenizer has other words, or room for another "
-            f"number of them, than the {len(prompts.WORDS)} and {prompts.LENGTH} of scenes"
-        )
-    if size not in scenes.SIDES:
-        raise ValueError(
-            f"{folder}: is no model of scenes: its images have sides of {size}, must be "
-            f"{' or '.join(map(str, scenes.SIDES))}"
-        )
-    towers = clip_reward.load(folder / "reward", model.latent_shape)
-    judge = scene_judge.load(folder / "judge", size)
+    towers = clip_reward.load(folder / "reward", model.latent_shape, world.tokenizer)
+    judge = world.load_judge(folder / "judge", size)
     condition = model.condition(weights, prompt)
     # The same images for every method and eta.
     plain = dataclasses.replace(sampler, eta=0.0)
-    base = draw_images(model, plain, _BASE_IMAGES, jax.random.key(0), weights, condition)
+    # As many frames in one call as there are images of scenes: they all need memory at once.
+    calls = math.prod(world.frames)
+    base = jnp.concatenate(
+        [
+            draw_images(
+                model, plain, _BASE_IMAGES // calls, jax.random.key(call), weights, condition
+            )
+            for call in range(calls)
+        ]
+    )
     target = clip_reward.make_target(towers, jnp.asarray(model.tokenizer.encode(prompt)), base)
     stamps = scenes.make_stamps(load_silhouettes().part("generator"), size)
-
-    drawn = _true_images(jax.random.key(0), _TRUE_IMAGES, wanted, stamps, size)
-    asked, world = (np.asarray(images) for images in drawn)
+    drawn = _true_images(world, jax.random.key(0), _TRUE_IMAGES, wanted, stamps, size)
+    asked, others = (np.asarray(images) for images in drawn)
     return SceneSetting(
         model=model,
         weights=weights,
@@ -77,15 +78,52 @@ def make(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> SceneSett
         task=Task(condition, target),
         sampler=sampler,
         judge=functools.partial(judge.success, wanted=wanted),
-        reference=FrechetReference.of(asked, np.concatenate([asked, world])),
+        reference=FrechetReference.of(asked, np.concatenate([asked, others])),
+        beside=tuple(
+            (name, functools.partial(_as_asked, holds, wanted)) for name, holds in world.beside
+        ),
     )
 
 
-@functools.partial(jax.jit, static_argnums=(1, 4))
+def _as_asked(holds: Callable[[NDArray, Any], NDArray], wanted: Any, images: NDArray) -> NDArray:
+    """What `World.beside` tells of images."""
+    return holds(images, wanted)
+
+
+def _world_of(folder: pathlib.Path, model: PromptModel) -> World:
+    """The world whose words and shape of pictures a model has."""
+    size = model.unet.sample_size
+    for world in WORLDS:
+        if model.tokenizer == world.tokenizer:
+            break
+    else:
+        known = " or ".join(
+            f"the {len(world.tokenizer.words)} and {world.tokenizer.length} of {world.name}"
+            for world in WORLDS
+        )
+        raise ValueError(
+            f"{folder}: is no model of scenes or clips: its tokenizer has other words, or room for "
+            f"another number of them, than {known}"
+        )
+    if size not in scenes.SIDES:
+        raise ValueError(
+            f"{folder}: is no model of {world.name}: its images have sides of {size}, must be "
+            f"{' or '.join(map(str, scenes.SIDES))}"
+        )
+    shape = world.shape(size)
+    if model.latent_shape != shape:
+        raise ValueError(
+            f"{folder}: is no model of {world.name}: it draws arrays of shape "
+            f"{model.latent_shape}, must be {shape}"
+        )
+    return world
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2, 5))
 def _true_images(
-    key: jax.Array, count: int, wanted: Wanted, stamps: Stamps, size: int
+    world: World, key: jax.Array, count: int, wanted: Any, stamps: Stamps, size: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Images [count, S, S, 3] of what a prompt asks for, and as many of the model's world."""
+    """Images [count, *D] of what a prompt asks for, and as many of the model's world."""
     asked_key, world_key = jax.random.split(key)
-    asked = scenes.draw_renders(asked_key, count, wanted, stamps, size)
-    return asked, scenes.draw_batch(world_key, count, scenes.SKEWED, stamps, size)[1]
+    asked = world.renders(asked_key, count, wanted, stamps, size)
+    return asked, world.draw(world_key, count, world.skewed, stamps, size)[1]

@@ -43,6 +43,8 @@ class Setting:
     sampler: SamplerConfig
     judge: Callable[[NDArray], NDArray] | None  # images [N, ...] -> bool[N], success
     reference: FrechetReference | None  # real images of what was asked for
+    # What is told beside success: (name, images [N, ...] -> bool[N]).
+    beside: tuple[tuple[str, Callable[[NDArray], NDArray]], ...] = ()
 
 
 def make_setting(config: ExperimentConfig) -> Setting:
@@ -58,6 +60,18 @@ def make_setting(config: ExperimentConfig) -> Setting:
         return setting
     task = dataclasses.replace(setting.task, reward=host_rewards.encode_prompt(config.prompt))
     return dataclasses.replace(setting, reward=host_rewards.make(config.reward), task=task)
+
+
+def for_method(setting: Setting, config: ExperimentConfig) -> Setting:
+    """A setting of another method, as a config with the same model, prompt and reward has it.
+
+    Raises:
+      ValueError: The model cannot do with the method or its noise.
+    """
+    if config.model == "terrain":
+        _check_terrain(config)
+    sampler = dataclasses.replace(setting.sampler, eta=config.sampler_eta)
+    return dataclasses.replace(setting, sampler=sampler)
 
 
 def _with_own_reward(config: ExperimentConfig) -> Setting:
@@ -121,13 +135,8 @@ def _gauss(sampler: SamplerConfig) -> Setting:
     )
 
 
-def _terrain(config: ExperimentConfig) -> Setting:
-    """A pretrained generator without gradients or steps, which is to put a hill in the middle.
-
-    Raises:
-      ValueError: What needs a gradient of the model, or more than its one step.
-      TerrainError: The model is not installed.
-    """
+def _check_terrain(config: ExperimentConfig) -> None:
+    """Refuses what needs a gradient of the model, or more than its one step."""
     if config.method in TRAINS_WEIGHTS:
         raise ValueError(
             f"method {config.method} learns the model's weights from the noise of its steps, and "
@@ -144,6 +153,16 @@ def _terrain(config: ExperimentConfig) -> Setting:
     config_lib.check(
         not config.eta, "eta", config.eta, "terrain's one step adds no noise, so it must be 0"
     )
+
+
+def _terrain(config: ExperimentConfig) -> Setting:
+    """A pretrained generator without gradients or steps, which is to put a hill in the middle.
+
+    Raises:
+      ValueError: As `_check_terrain`.
+      TerrainError: The model is not installed.
+    """
+    _check_terrain(config)
     model, weights = terrain.load()
     return Setting(
         name="terrain",

@@ -18,19 +18,24 @@ from ai_econ_jax import config as config_lib
 from ai_econ_jax import workdir as workdir_lib
 from ai_econ_jax.envs.diffusion import weights as weights_lib
 from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
-from ai_econ_jax.envs.diffusion.unet import UNetConfig
+from ai_econ_jax.envs.diffusion.unet import NetworkConfig, UNetConfig
+from ai_econ_jax.envs.diffusion.unet3d import UNet3DConfig
 
 MODELS = pathlib.Path(__file__).parent / "models"  # those that the library brings
 # The file of whole numbers and the one of half precision, of which a folder has one.
 UNET_FILES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
+UNET_CLASSES: dict[str, type[NetworkConfig]] = {
+    "UNet2DConditionModel": UNetConfig,
+    "UNet3DConditionModel": UNet3DConfig,
+}
 _NETWORK_FILE = "model.safetensors"  # of the networks that reward and judge
 
 
 def save_unet(
-    folder: pathlib.Path, unet: UNetConfig, schedule: ScheduleConfig, params: Any, dtype: Any
+    folder: pathlib.Path, unet: NetworkConfig, schedule: ScheduleConfig, params: Any, dtype: Any
 ) -> None:
     """Writes the parts ``unet`` and ``scheduler`` of a model, numbers of a type such as float16."""
-    config = dataclasses.asdict(unet) | {"_class_name": "UNet2DConditionModel"}
+    config = dataclasses.asdict(unet) | {"_class_name": class_name(unet)}
     write_json(folder / "unet" / "config.json", config)
     scheduler = dataclasses.asdict(schedule) | {
         "_class_name": "DDIMScheduler",
@@ -40,15 +45,25 @@ def save_unet(
     write_tensors(folder / "unet", UNET_FILES, weights_lib.to_diffusers(params), dtype)
 
 
+def class_name(unet: NetworkConfig) -> str:
+    """What diffusers calls the network of a config."""
+    return next(name for name, cls in UNET_CLASSES.items() if cls is type(unet))
+
+
 def check_index(folder: pathlib.Path) -> None:
     """Raises FileNotFoundError where there is no model."""
     if not (folder / "model_index.json").is_file():
         raise FileNotFoundError(f"{folder}: has no model_index.json, so it is no diffusers model")
 
 
-def read_configs(folder: pathlib.Path) -> tuple[UNetConfig, ScheduleConfig]:
+def read_configs(folder: pathlib.Path) -> tuple[NetworkConfig, ScheduleConfig]:
     """The configs of ``unet`` and ``scheduler``; raises as `read_config`."""
-    unet = read_config(folder / "unet" / "config.json", UNetConfig)
+    path = folder / "unet" / "config.json"
+    name = _read_object(path).get("_class_name", "UNet2DConditionModel")
+    if name not in UNET_CLASSES:
+        known = ", ".join(UNET_CLASSES)
+        raise ValueError(f"{path}: _class_name is {name!r}, must be one of {known}")
+    unet = read_config(path, UNET_CLASSES[name])
     return unet, read_config(folder / "scheduler" / "scheduler_config.json", ScheduleConfig)
 
 
@@ -117,17 +132,21 @@ def read_config(path: pathlib.Path, cls: Any) -> Any:
       FileNotFoundError: It is missing.
       ValueError: It is no JSON object, or asks for what is not supported.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: is missing")
-    try:
-        data = json.loads(path.read_text())
-        known = {name: data[name] for name in _fields(cls) if name in data}
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: is no JSON object ({error})") from None
+    data = _read_object(path)
+    known = {name: data[name] for name in _fields(cls) if name in data}
     try:
         return config_lib.validate(config_lib.from_dict(cls, known))
     except config_lib.ConfigError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _read_object(path: pathlib.Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: is missing")
+    try:
+        return dict(json.loads(path.read_text()).items())
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: is no JSON object ({error})") from None
 
 
 @functools.cache

@@ -69,6 +69,8 @@ class DiffusionParams:
     task: Task
 
 
+_CLIPS_AT_ONCE = 32  # of 8 frames: as many frames as images are drawn at once elsewhere
+
 # reward(parameters, images f32[B, ...]) -> f32[B]
 Reward = Callable[[Any, jax.Array], jax.Array]
 
@@ -93,6 +95,25 @@ def generate(
     )
 
 
+def generate_many(
+    model: Model, sampler: SamplerConfig, keys: jax.Array, z: jax.Array, params: DiffusionParams
+) -> jax.Array:
+    """As `generate`; of clips a part after the other, whose frames need memory all at once."""
+    if len(model.latent_shape) < 4:
+        return generate(model, sampler, keys, z, params)
+    count = len(z)
+    parts = -(-count // _CLIPS_AT_ONCE)
+    size = -(-count // parts)
+    # Where parts of one size hold more than there are, the last ends with the first clips again.
+    rows = jnp.arange(parts * size).reshape(parts, size) % count
+
+    def part(row: jax.Array) -> jax.Array:
+        return generate(model, sampler, keys[row], z[row], params)
+
+    images = jax.lax.map(part, rows)
+    return images.reshape(-1, *images.shape[2:])[:count]
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def draw_images(
     model: Model,
@@ -106,7 +127,7 @@ def draw_images(
     noise_key, sampler_key = jax.random.split(key)
     z = jax.random.normal(noise_key, (count, *model.latent_shape))
     params = DiffusionParams(weights, Task(condition, None))
-    return generate(model, sampler, jax.random.split(sampler_key, count), z, params)
+    return generate_many(model, sampler, jax.random.split(sampler_key, count), z, params)
 
 
 @dataclasses.dataclass(frozen=True)

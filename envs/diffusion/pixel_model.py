@@ -38,7 +38,7 @@ class PixelModel:
     @property
     def latent_shape(self) -> tuple[int, ...]:
         """(H, W, C)."""
-        return (self.unet.sample_size, self.unet.sample_size, self.unet.in_channels)
+        return self.unet.input_shape
 
     def denoise(
         self, weights: Any, condition: jax.Array, x: jax.Array, timestep: jax.Array
@@ -86,8 +86,10 @@ def load_folder(folder: pathlib.Path) -> tuple[PixelModel, Any]:
     """
     folders.check_index(folder)
     unet, schedule = folders.read_configs(folder)
-    if unet.is_conditional or unet.in_channels != unet.out_channels:
+    plain = isinstance(unet, UNetConfig) and not unet.is_conditional
+    if not plain or unet.in_channels != unet.out_channels:
         raise ValueError(f"{folder}: is a model with prompts or latents, which this cannot load")
+    assert isinstance(unet, UNetConfig)
     model = PixelModel(unet, schedule)
     where, tensors = folders.read_tensors(folder / "unet", folders.UNET_FILES)
     template = jax.eval_shape(model.init, jax.random.key(0))

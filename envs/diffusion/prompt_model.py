@@ -1,5 +1,7 @@
 """A model of pixels that listens to prompts: text encoder, and a U-Net that attends to its states.
 
+Of images or of clips, as the U-Net's config says.
+
 ::
 
     model_index.json
@@ -7,7 +9,8 @@
     tokenizer/vocab.json          words and their numbers
     unet/ scheduler/              as in ``pixel_model``
 
-Spec 3.2, 3.5. Axes: B images, H and W sides, C channels, L tokens, F width of a token.
+Spec 3.2, 3.5, 3.6. Axes: B images, H and W sides, C channels, L tokens, F width of a token; ``*D``
+stands for (H, W, C) of images and (frames, H, W, C) of clips.
 """
 
 from __future__ import annotations
@@ -25,34 +28,34 @@ from ai_econ_jax.envs.diffusion import weights as weights_lib
 from ai_econ_jax.envs.diffusion.prompts import SPECIAL, Tokenizer
 from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
 from ai_econ_jax.envs.diffusion.text_encoder import TextConfig, TextEncoder
-from ai_econ_jax.envs.diffusion.unet import UNet, UNetConfig
+from ai_econ_jax.envs.diffusion.unet import NetworkConfig
+from ai_econ_jax.envs.diffusion.unet3d import make_network
 
 _INDEX = {
     "_class_name": "DiffusionPipeline",
     "scheduler": ["diffusers", "DDIMScheduler"],
     "text_encoder": ["transformers", "CLIPTextModel"],
-    "unet": ["diffusers", "UNet2DConditionModel"],
 }
 _TEXT_FILES = ("model.safetensors", "model.fp16.safetensors")
 
 
 @dataclasses.dataclass(frozen=True)
 class PromptModel:
-    """A conditional model whose latents are images.
+    """A conditional model whose latents are images or clips.
 
     Its weights are ``{"text_encoder": ..., "unet": ...}``, its condition the states f32[L, F] of
     the prompt's tokens.
     """
 
-    unet: UNetConfig
+    unet: NetworkConfig
     text: TextConfig
     schedule: ScheduleConfig
     tokenizer: Tokenizer = Tokenizer()
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """(H, W, C)."""
-        return (self.unet.sample_size, self.unet.sample_size, self.unet.in_channels)
+        """D."""
+        return self.unet.input_shape
 
     def encode(self, weights: Any, tokens: jax.Array) -> jax.Array:
         """Conditions f32[B, L, F] of prompts i32[B, L]."""
@@ -67,8 +70,8 @@ class PromptModel:
     def denoise(
         self, weights: Any, condition: jax.Array, x: jax.Array, timestep: jax.Array
     ) -> jax.Array:
-        """The U-Net's output, f32[B, H, W, C]."""
-        output = UNet(self.unet).apply({"params": weights["unet"]}, x, timestep, condition)
+        """The U-Net's output, f32[B, *D]."""
+        output = make_network(self.unet).apply({"params": weights["unet"]}, x, timestep, condition)
         assert isinstance(output, jax.Array)
         return output
 
@@ -81,7 +84,7 @@ class PromptModel:
         return condition.mean(axis=-2)
 
     def decode(self, weights: Any, x: jax.Array) -> jax.Array:
-        """Images f32[B, H, W, C] in [-1, 1]."""
+        """Images or clips f32[B, *D] in [-1, 1]."""
         return jnp.clip(x, -1.0, 1.0)
 
     def init(self, key: jax.Array) -> Any:
@@ -91,13 +94,14 @@ class PromptModel:
         inputs = (jnp.zeros((1, *self.latent_shape)), jnp.zeros(1, jnp.int32), states)
         return {
             "text_encoder": text_encoder.init(text_key, self.text),
-            "unet": UNet(self.unet).init(unet_key, *inputs)["params"],
+            "unet": make_network(self.unet).init(unet_key, *inputs)["params"],
         }
 
 
 def save_folder(folder: pathlib.Path, model: PromptModel, weights: Any, dtype: Any) -> None:
     """Writes a model in diffusers' layout, numbers of a type such as float16."""
-    folders.write_json(folder / "model_index.json", _INDEX)
+    index = _INDEX | {"unet": ["diffusers", folders.class_name(model.unet)]}
+    folders.write_json(folder / "model_index.json", index)
     folders.save_unet(folder, model.unet, model.schedule, weights["unet"], dtype)
     config = dataclasses.asdict(model.text) | {
         "architectures": ["CLIPTextModel"],

@@ -100,6 +100,9 @@ class Tokenizer:
         return np.array(numbers, np.int32)
 
 
+_EXAMPLES = "a green dog on the grass, a dog and a cat on the sand, four birds in the sky"
+
+
 @struct.dataclass
 class Wanted:
     """What a prompt asks for; -1 stands for what it does not say."""
@@ -116,7 +119,11 @@ def parse(prompt: str) -> Wanted:
     Raises:
       PromptError: It has an unknown word, or is no such sentence.
     """
-    words = Tokenizer().split(prompt)
+    return read(Tokenizer().split(prompt), prompt, _EXAMPLES)
+
+
+def read(words: list[str], prompt: str, examples: str) -> Wanted:
+    """What words of a prompt ask for, in which nothing moves; an error shows examples."""
     place = -1
     if len(words) >= 3 and words[-3] in ("on", "in") and words[-2] == "the":
         if words[-1] not in PLACES:
@@ -125,7 +132,7 @@ def parse(prompt: str) -> Wanted:
         words = words[:-3]
     animals: list[tuple[int, int]] = []
     for group in " ".join(words).split(" and "):
-        animals += _animals(group.split(), prompt)
+        animals += _animals(group.split(), prompt, examples)
     if len(animals) > MAX_ANIMALS:
         raise PromptError(
             f"prompt {prompt!r}: has {len(animals)} animals, at most {MAX_ANIMALS} fit"
@@ -135,7 +142,7 @@ def parse(prompt: str) -> Wanted:
     return Wanted(np.array(place, np.int32), np.array(len(animals), np.int32), species, colour)
 
 
-def _animals(words: list[str], prompt: str) -> list[tuple[int, int]]:
+def _animals(words: list[str], prompt: str, examples: str) -> list[tuple[int, int]]:
     """Species and colour of each animal of "a green dog" or "two dogs"."""
     count = 2 + NUMBERS.index(words[0]) if words and words[0] in NUMBERS else 1
     rest = words[1:] if words and words[0] in (*NUMBERS, "a", "an", "the") else words
@@ -145,12 +152,11 @@ def _animals(words: list[str], prompt: str) -> list[tuple[int, int]]:
     names = ANIMALS if count == 1 else PLURALS
     if len(rest) != 1 or rest[0] not in names:
         raise PromptError(
-            f"prompt {prompt!r}: cannot read {' '.join(words)!r}; write such as: a green dog on "
-            "the grass, a dog and a cat on the sand, four birds in the sky"
+            f"prompt {prompt!r}: cannot read {' '.join(words)!r}; write such as: {examples}"
         )
     return [(names.index(rest[0]), colour)] * count
 
 
-def token_table(words: tuple[str, ...]) -> jnp.ndarray:
-    """Tokens i32[len(words)] of single words."""
-    return jnp.array([WORDS.index(word) for word in words], jnp.int32)
+def token_table(words: tuple[str, ...], known: tuple[str, ...] = WORDS) -> jnp.ndarray:
+    """Tokens i32[len(words)] of single words, of those that a tokenizer knows."""
+    return jnp.array([known.index(word) for word in words], jnp.int32)

@@ -28,6 +28,7 @@ _DIFFERENCE = 32.0  # from the background, of 255, root of the sum over colours
 _AREA = 0.015  # of the image, the least of an animal
 _CORE = 0.5  # share of an animal's pixels, those that differ most, that give its colour
 _ALPHAS = np.linspace(0.05, 1.0, 20)  # at which colours are compared
+_LAST = 99  # sorted behind every species and colour
 _MARGIN = 2  # pixels of a crop beyond the largest silhouette
 # Pixels of one image touch at sides and corners, those of two images do not.
 _NEIGHBOURS = np.zeros((3, 3, 3), bool)
@@ -132,20 +133,11 @@ def find_animals(images: ArrayLike) -> Found:
     The place is the one whose colour is nearest to the median of the border, the background that
     colour with its slope; an animal is a connected set of pixels that differ from it.
     """
-    rgb = (np.asarray(images, np.float32) + 1) * 127.5
+    rgb, place, background = _on_place(images)
     size = rgb.shape[1]
-    rim = np.ones((size, size), bool)
-    rim[1:-1, 1:-1] = False
-    border = np.median(rgb[:, rim], axis=1)
-    place = np.linalg.norm(border[:, None] - scenes.PLACE_RGB, axis=-1).argmin(1)
-    background = np.broadcast_to(
-        scenes.PLACE_RGB[place][:, None, None] + scenes.slope(size), rgb.shape
-    )
     difference = np.linalg.norm(rgb - background, axis=-1)
-    labels, number = ndimage.label(difference > _DIFFERENCE, _NEIGHBOURS)
+    labels, large = _components(difference)
     boxes = ndimage.find_objects(labels)
-    area = ndimage.sum_labels(np.ones_like(labels), labels, np.arange(1, number + 1))
-    large = [i for i in range(number) if area[i] >= _AREA * size * size]
     large.sort(key=lambda i: (boxes[i][0].start, boxes[i][2].start, boxes[i][1].start))
     side = scenes.SIDES[size][0] + _MARGIN
     which, colours, crops = [], [], []
@@ -168,6 +160,44 @@ def find_animals(images: ArrayLike) -> Found:
     )
 
 
+def centres(images: ArrayLike) -> NDArray:
+    """Mean place f64[N, 2] (down, across) of the pixels of images that are an animal's.
+
+    NaN where there is none.
+    """
+    rgb, _, background = _on_place(images)
+    labels, large = _components(np.linalg.norm(rgb - background, axis=-1))
+    there = np.isin(labels, np.array(large, int) + 1)
+    cells = np.arange(rgb.shape[1])
+    with np.errstate(invalid="ignore"):
+        share = there / there.sum((1, 2), keepdims=True)
+    return np.stack([share.sum(2) @ cells, share.sum(1) @ cells], axis=-1)
+
+
+def _components(difference: NDArray) -> tuple[NDArray, list[int]]:
+    """Connected sets of pixels, counted from 1, in differences f32[N, S, S] to the background.
+
+    Returns:
+      The set of each pixel i[N, S, S], 0 for none, and which are large enough, counted from 0.
+    """
+    labels, number = ndimage.label(difference > _DIFFERENCE, _NEIGHBOURS)
+    area = ndimage.sum_labels(np.ones_like(labels), labels, np.arange(1, number + 1))
+    least = _AREA * difference.shape[1] * difference.shape[2]
+    return labels, [i for i in range(number) if area[i] >= least]
+
+
+def _on_place(images: ArrayLike) -> tuple[NDArray, NDArray, NDArray]:
+    """Pixels f32[N, S, S, 3] of 255, places i64[N], and their backgrounds f32[N, S, S, 3]."""
+    rgb = (np.asarray(images, np.float32) + 1) * 127.5
+    size = rgb.shape[1]
+    rim = np.ones((size, size), bool)
+    rim[1:-1, 1:-1] = False
+    border = np.median(rgb[:, rim], axis=1)
+    place = np.linalg.norm(border[:, None] - scenes.PLACE_RGB, axis=-1).argmin(1)
+    background = scenes.PLACE_RGB[place][:, None, None] + scenes.slope(size)
+    return rgb, place, np.broadcast_to(background, rgb.shape)
+
+
 def _colour(rgb: NDArray, background: NDArray) -> int:
     """The colour that, mixed with the background f32[P, 3], is nearest to pixels f32[P, 3].
 
@@ -185,6 +215,30 @@ def _cut(alpha: NDArray, down: slice, across: slice, side: int) -> NDArray:
     padded = np.pad(alpha, side)
     corner = [(part.start + part.stop - side) // 2 + side for part in (down, across)]
     return padded[corner[0] : corner[0] + side, corner[1] : corner[1] + side]
+
+
+def accuracy(judge: SceneJudge, drawn: scenes.Scene, images: ArrayLike) -> dict[str, float]:
+    """Share of true scenes [N] of which the judge names the place and the number rightly.
+
+    Colours and species: share of the animals in scenes whose number is right. They are compared in
+    sorted order, so one error may count twice.
+    """
+    seen = judge.describe(images)
+    count = np.asarray(drawn.count)
+    right = seen.count == count
+    there = np.arange(MAX_ANIMALS) < count[:, None]
+
+    def sorted_ones(values: NDArray) -> NDArray:
+        return np.sort(np.where(there, values, _LAST)[right], axis=1)
+
+    colours = sorted_ones(seen.colour) == sorted_ones(np.asarray(drawn.colour))
+    kinds = sorted_ones(seen.species) == sorted_ones(np.asarray(drawn.species))
+    return {
+        "place": float((seen.place == np.asarray(drawn.place)).mean()),
+        "count": float(right.mean()),
+        "colour": float(colours[there[right]].mean()),
+        "species": float(kinds[there[right]].mean()),
+    }
 
 
 @jax.jit

@@ -159,22 +159,41 @@ def render(key: jax.Array, scene: Scene, stamps: Stamps, size: int) -> jax.Array
     animals never overlap, so the sum over animals is the picture.
     """
     place_key, stamp_key, jitter_key = jax.random.split(key, 3)
-    background = _background(place_key, scene.place, size)
-    box = jnp.minimum(scene.count, 3) - 1  # index of the size
-    row = stamps.first[scene.species] + jax.random.randint(
-        stamp_key, (MAX_ANIMALS,), 0, stamps.number[scene.species]
-    )
-    there = jnp.arange(MAX_ANIMALS) < scene.count
-    stamp = stamps.alpha[box, row] * there[:, None, None]
     corner = jnp.asarray(_corners(size))[scene.count - 1]
     # All move together, so that they never touch and can be counted.
     corner = corner + jax.random.randint(jitter_key, (2,), -1, 2)
+    box = jnp.minimum(scene.count, 3) - 1  # index of the size
     corner = jnp.clip(corner, 0, size - jnp.asarray(SIDES[size])[box])
+    stamp = draw_stamps(stamp_key, scene, stamps)
+    return paint(background(place_key, scene.place, size), stamp, corner, scene.colour)
+
+
+def draw_stamps(key: jax.Array, scene: Scene, stamps: Stamps) -> jax.Array:
+    """Silhouettes f32[4, s, s] of a scene's animals; those beyond its number are empty."""
+    box = jnp.minimum(scene.count, 3) - 1  # index of the size
+    row = stamps.first[scene.species] + jax.random.randint(
+        key, (MAX_ANIMALS,), 0, stamps.number[scene.species]
+    )
+    there = jnp.arange(MAX_ANIMALS) < scene.count
+    return stamps.alpha[box, row] * there[:, None, None]
+
+
+def paint(
+    background: jax.Array, stamp: jax.Array, corner: jax.Array, colour: jax.Array
+) -> jax.Array:
+    """An image f32[S, S, 3] in [-1, 1].
+
+    Args:
+      background: f32[S, S, 3] of 255.
+      stamp: f32[4, s, s], silhouettes in [0, 1] that do not overlap on the canvas.
+      corner: i32[4, 2], upper left corners of theirs (down, across).
+      colour: i32[4], of COLOURS.
+    """
     # Column i of an animal's box is column corner + i of the canvas.
     cells = corner[..., None, None] + jnp.arange(stamp.shape[-1])
-    onto = (jnp.arange(size)[:, None] == cells).astype(jnp.float32)  # [4, 2, S, s]
+    onto = (jnp.arange(len(background))[:, None] == cells).astype(jnp.float32)  # [4, 2, S, s]
     alpha = jnp.einsum("nri,nij,ncj->nrc", onto[:, 0], stamp, onto[:, 1])
-    rgb = jnp.asarray(COLOUR_RGB)[scene.colour]
+    rgb = jnp.asarray(COLOUR_RGB)[colour]
     animals = jnp.einsum("nrc,nk->rck", alpha * (0.85 + 0.15 * alpha), rgb)
     image = animals + (1 - alpha.sum(0))[..., None] * background
     return jnp.clip(image / 127.5 - 1, -1.0, 1.0)
@@ -260,7 +279,7 @@ def _corners(size: int) -> NDArray:
     )
 
 
-def _background(key: jax.Array, place: jax.Array, size: int) -> jax.Array:
+def background(key: jax.Array, place: jax.Array, size: int) -> jax.Array:
     """f32[S, S, 3] of 255: a colour, lighter at the top, with noise; discs on the moon."""
     noise_key, centre_key, radius_key = jax.random.split(key, 3)
     noise = _NOISE * jax.random.normal(noise_key, (size, size, 3))

@@ -2,12 +2,14 @@
 
 One class, described by the fields of diffusers' ``unet/config.json`` under the same names, with
 submodules under diffusers' names, so that checkpoints of either load into the other (``weights``).
-Images are NHWC. Spec 3.5. Axes: B images, H and W sides, C channels, L tokens, F width of a token.
+``unet3d`` makes the network of clips of the same parts. Images are NHWC. Spec 3.5. Axes: B images,
+H and W sides, C channels, L tokens, F width of a token.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import flax.linen as nn
 import jax
@@ -16,51 +18,40 @@ import jax.numpy as jnp
 from ai_econ_jax import config as config_lib
 from ai_econ_jax.networks import convolve
 
-DOWN_BLOCKS = ("CrossAttnDownBlock2D", "DownBlock2D")
-UP_BLOCKS = ("CrossAttnUpBlock2D", "UpBlock2D")
 MID_BLOCKS = ("UNetMidBlock2DCrossAttn", "UNetMidBlock2D")
-_TRANSFORMER_EPSILON = 1e-6  # of the group norm before attention, whatever norm_eps is
+TRANSFORMER_EPSILON = 1e-6  # of the group norm before attention, whatever norm_eps is
 
 
 @dataclasses.dataclass(frozen=True)
-class UNetConfig:
-    """Fields of diffusers' config; the defaults are Stable Diffusion 1.x."""
+class NetworkConfig:
+    """Fields of diffusers' config that networks of images and of clips share."""
 
     sample_size: int = 64  # side of the input
     in_channels: int = 4
     out_channels: int = 4
-    down_block_types: tuple[str, ...] = (
-        "CrossAttnDownBlock2D",
-        "CrossAttnDownBlock2D",
-        "CrossAttnDownBlock2D",
-        "DownBlock2D",
-    )
-    mid_block_type: str = "UNetMidBlock2DCrossAttn"
-    up_block_types: tuple[str, ...] = (
-        "UpBlock2D",
-        "CrossAttnUpBlock2D",
-        "CrossAttnUpBlock2D",
-        "CrossAttnUpBlock2D",
-    )
+    down_block_types: tuple[str, ...] = ()
+    up_block_types: tuple[str, ...] = ()
     block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280)
     layers_per_block: int = 2
-    attention_head_dim: int = 8  # the number of heads, for historical reasons
+    attention_head_dim: int = 8
     cross_attention_dim: int = 768  # F
     norm_num_groups: int = 32
     norm_eps: float = 1e-5
-    use_linear_projection: bool = False  # around attention; else 1 x 1 convolutions
+
+    suffix: ClassVar[str]  # of the names of its blocks
 
     def validate(self) -> None:
         """Check names, and that everything divides what it must."""
         levels = len(self.block_out_channels)
-        for name, kinds in (("down_block_types", DOWN_BLOCKS), ("up_block_types", UP_BLOCKS)):
+        for name in ("down_block_types", "up_block_types"):
             types = getattr(self, name)
             config_lib.check(
                 len(types) == levels, name, types, f"must have {levels} items, one per level"
             )
+            way = "Down" if name.startswith("down") else "Up"
+            kinds = tuple(f"{attention}{way}{self.suffix}" for attention in ("CrossAttn", ""))
             for kind in types:
                 config_lib.check_one_of(name, kind, kinds)
-        config_lib.check_one_of("mid_block_type", self.mid_block_type, MID_BLOCKS)
         for name in ("sample_size", "in_channels", "out_channels", "layers_per_block"):
             config_lib.check_range(name, getattr(self, name), 1)
         factor = 2 ** (levels - 1)
@@ -79,10 +70,53 @@ class UNetConfig:
         config_lib.check_positive("norm_eps", self.norm_eps)
 
     @property
+    def mid_attends(self) -> bool:
+        """Whether the lowest level looks at the prompt."""
+        return True
+
+    @property
     def is_conditional(self) -> bool:
         """Whether any block looks at the prompt."""
-        kinds = (*self.down_block_types, self.mid_block_type, *self.up_block_types)
-        return any("CrossAttn" in kind for kind in kinds)
+        kinds = (*self.down_block_types, *self.up_block_types)
+        return self.mid_attends or any("CrossAttn" in kind for kind in kinds)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one input: (H, W, C)."""
+        return (self.sample_size, self.sample_size, self.in_channels)
+
+
+@dataclasses.dataclass(frozen=True)
+class UNetConfig(NetworkConfig):
+    """Fields of diffusers' config; the defaults are Stable Diffusion 1.x."""
+
+    down_block_types: tuple[str, ...] = (
+        "CrossAttnDownBlock2D",
+        "CrossAttnDownBlock2D",
+        "CrossAttnDownBlock2D",
+        "DownBlock2D",
+    )
+    up_block_types: tuple[str, ...] = (
+        "UpBlock2D",
+        "CrossAttnUpBlock2D",
+        "CrossAttnUpBlock2D",
+        "CrossAttnUpBlock2D",
+    )
+    mid_block_type: str = "UNetMidBlock2DCrossAttn"
+    attention_head_dim: int = 8  # the number of heads, for historical reasons
+    use_linear_projection: bool = False  # around attention; else 1 x 1 convolutions
+
+    suffix = "Block2D"
+
+    def validate(self) -> None:
+        """As for all networks, and the middle's name."""
+        super().validate()
+        config_lib.check_one_of("mid_block_type", self.mid_block_type, MID_BLOCKS)
+
+    @property
+    def mid_attends(self) -> bool:
+        """Whether the lowest level looks at the prompt."""
+        return "CrossAttn" in self.mid_block_type
 
 
 def timestep_embedding(timestep: jax.Array, width: int) -> jax.Array:
@@ -184,18 +218,22 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention, attention to the prompt, feed-forward; each behind a layer norm, residual."""
+    """Self-attention, attention to the prompt, feed-forward; each behind a layer norm, residual.
+
+    Without a prompt, self-attention twice.
+    """
 
     width: int
     heads: int
 
     @nn.compact
-    def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, context: jax.Array | None) -> jax.Array:
         """f32[B, N, width] of x and context f32[B, L, F]."""
         h = nn.LayerNorm(epsilon=1e-5, name="norm1")(x)
         x = x + Attention(self.width, self.heads, name="attn1")(h, h)
         h = nn.LayerNorm(epsilon=1e-5, name="norm2")(x)
-        x = x + Attention(self.width, self.heads, name="attn2")(h, context)
+        look = h if context is None else context
+        x = x + Attention(self.width, self.heads, name="attn2")(h, look)
         h = nn.LayerNorm(epsilon=1e-5, name="norm3")(x)
         return x + FeedForward(self.width, name="ff")(h)
 
@@ -204,21 +242,21 @@ class Transformer(nn.Module):
     """A transformer block over the pixels of an image."""
 
     width: int
-    config: UNetConfig
+    heads: int
+    groups: int
+    linear: bool  # dense layers around attention; else 1 x 1 convolutions
 
     @nn.compact
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
         """f32[B, H, W, width] of x and context f32[B, L, F]."""
-        linear = self.config.use_linear_projection
 
         def project(name: str, values: jax.Array) -> jax.Array:
-            layer = nn.Dense(self.width, name=name) if linear else _conv(self.width, name, 1)
+            layer = nn.Dense(self.width, name=name) if self.linear else _conv(self.width, name, 1)
             return layer(values)
 
-        h = nn.GroupNorm(self.config.norm_num_groups, epsilon=_TRANSFORMER_EPSILON, name="norm")(x)
+        h = nn.GroupNorm(self.groups, epsilon=TRANSFORMER_EPSILON, name="norm")(x)
         h = project("proj_in", h).reshape(x.shape[0], -1, self.width)
-        heads = self.config.attention_head_dim
-        h = TransformerBlock(self.width, heads, name="transformer_blocks_0")(h, context)
+        h = TransformerBlock(self.width, self.heads, name="transformer_blocks_0")(h, context)
         return x + project("proj_out", h.reshape(*x.shape[:-1], self.width))
 
 
@@ -237,12 +275,36 @@ class Resample(nn.Module):
         return _conv(self.width, "conv", stride=2)(x)
 
 
-class Block(nn.Module):
+class Layers(nn.Module):
+    """What a level is made of; subclasses say in which order."""
+
+    config: NetworkConfig
+
+    def resnet(self, index: int, width: int, x: jax.Array, time: jax.Array) -> jax.Array:
+        """A ResNet block."""
+        config = self.config
+        block = ResnetBlock(width, config.norm_num_groups, config.norm_eps, name=f"resnets_{index}")
+        return block(x, time)
+
+    def attend(self, index: int, width: int, x: jax.Array, context: jax.Array) -> jax.Array:
+        """A transformer."""
+        config = self.config
+        assert isinstance(config, UNetConfig)
+        transformer = Transformer(
+            width,
+            heads=config.attention_head_dim,
+            groups=config.norm_num_groups,
+            linear=config.use_linear_projection,
+            name=f"attentions_{index}",
+        )
+        return transformer(x, context)
+
+
+class Block(Layers):
     """The layers of one level, on the way down or up."""
 
     kind: str
     level: int
-    config: UNetConfig
 
     @nn.compact
     def __call__(
@@ -254,11 +316,9 @@ class Block(nn.Module):
         for i in range(config.layers_per_block + up):
             if up:
                 x = jnp.concatenate([x, skips.pop()], axis=-1)
-            x = ResnetBlock(width, config.norm_num_groups, config.norm_eps, name=f"resnets_{i}")(
-                x, time
-            )
+            x = self.resnet(i, width, x, time)
             if "CrossAttn" in self.kind:
-                x = Transformer(width, config, name=f"attentions_{i}")(x, context)
+                x = self.attend(i, width, x, context)
             if not up:
                 skips.append(x)
         if up and self.level > 0:
@@ -269,32 +329,27 @@ class Block(nn.Module):
         return x
 
 
-class MidBlock(nn.Module):
+class MidBlock(Layers):
     """The layers of the lowest level; without a prompt, diffusers has one ResNet there."""
-
-    config: UNetConfig
 
     @nn.compact
     def __call__(self, x: jax.Array, time: jax.Array, context: jax.Array) -> jax.Array:
         """f32[B, H, W, C]."""
-        config = self.config
-        width = config.block_out_channels[-1]
-
-        def resnet(name: str, values: jax.Array) -> jax.Array:
-            block = ResnetBlock(width, config.norm_num_groups, config.norm_eps, name=name)
-            return block(values, time)
-
-        x = resnet("resnets_0", x)
-        if config.mid_block_type == "UNetMidBlock2DCrossAttn":
-            x = Transformer(width, config, name="attentions_0")(x, context)
-            x = resnet("resnets_1", x)
+        width = self.config.block_out_channels[-1]
+        x = self.resnet(0, width, x, time)
+        if self.config.mid_attends:
+            x = self.attend(0, width, x, context)
+            x = self.resnet(1, width, x, time)
         return x
 
 
 class UNet(nn.Module):
     """The whole network."""
 
-    config: UNetConfig
+    config: NetworkConfig
+
+    block: ClassVar[type[Block]] = Block
+    mid_block: ClassVar[type[MidBlock]] = MidBlock
 
     @nn.compact
     def __call__(self, x: jax.Array, timestep: jax.Array, context: jax.Array) -> jax.Array:
@@ -309,13 +364,17 @@ class UNet(nn.Module):
         widths = config.block_out_channels
         time = timestep_embedding(timestep, widths[0])
         time = TimeEmbedding(4 * widths[0], name="time_embedding")(time)
-        x = _conv(widths[0], "conv_in")(x)
+        x = self.enter(_conv(widths[0], "conv_in")(x))
         skips = [x]
         for i, kind in enumerate(config.down_block_types):
-            x = Block(kind, i, config, name=f"down_blocks_{i}")(x, time, context, skips)
-        x = MidBlock(config, name="mid_block")(x, time, context)
+            x = self.block(config, kind, i, name=f"down_blocks_{i}")(x, time, context, skips)
+        x = self.mid_block(config, name="mid_block")(x, time, context)
         for i, kind in enumerate(config.up_block_types):
             level = len(widths) - 1 - i
-            x = Block(kind, level, config, name=f"up_blocks_{i}")(x, time, context, skips)
+            x = self.block(config, kind, level, name=f"up_blocks_{i}")(x, time, context, skips)
         x = nn.GroupNorm(config.norm_num_groups, epsilon=config.norm_eps, name="conv_norm_out")(x)
         return _conv(config.out_channels, "conv_out")(nn.silu(x))
+
+    def enter(self, x: jax.Array) -> jax.Array:
+        """Between the first convolution and the levels: nothing, for images."""
+        return x

@@ -2,7 +2,8 @@
 
 A safetensors file is eight bytes with the length of its header (little-endian), a JSON header from
 names to type, shape and place, and the raw numbers. Nothing in it can run; pickles are refused.
-Flax keeps kernels as HWIO and [in, out], the files as OIHW and [out, in].
+Flax keeps kernels as HWIO and [in, out], the files as OIHW and [out, in]; over frames, DHWIO and
+OIDHW.
 """
 
 from __future__ import annotations
@@ -43,6 +44,12 @@ _LISTS = (
     "downsamplers",
     "upsamplers",
     "layers",
+    "temp_convs",
+    "temp_attentions",
+    "conv1",
+    "conv2",
+    "conv3",
+    "conv4",
 )
 _IN_LIST = re.compile(rf"^({'|'.join(_LISTS)})_(\d+)$")
 _SPECIAL = {"net_0_proj": "net.0.proj", "net_2": "net.2"}
@@ -168,10 +175,10 @@ def _file_name(path: tuple[str, ...]) -> str:
 def _to_file(path: tuple[str, ...], value: NDArray) -> NDArray:
     if path[-1] != "kernel":
         return value
-    return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value.T
+    return value.transpose(-1, -2, *range(value.ndim - 2))
 
 
 def _from_file(path: tuple[str, ...], value: NDArray) -> NDArray:
     if path[-1] != "kernel":
         return value
-    return value.transpose(2, 3, 1, 0) if value.ndim == 4 else value.T
+    return value.transpose(*range(2, value.ndim), 1, 0)

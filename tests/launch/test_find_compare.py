@@ -84,6 +84,8 @@ def test_rows_are_equal_in_images_or_in_passes_of_the_network():
         "dpok_equal_forwards": 50,
     }
     assert {row.config.sampler_eta for row in rows if "dp" in row.name} == {1.0}
+    assert all(row.setting.sampler.eta == row.config.sampler_eta for row in rows)
+    assert len({id(row.setting.weights) for row in rows}) == 1  # one model for all
     config = dataclasses.replace(config, methods=("reno", "cem"), long_images=3200)
     rows = compare_lib.plan(config)
     assert [row.name for row in rows] == ["reno", "reno_equal_forwards", "cem", "cem_3200"]

@@ -62,6 +62,19 @@ class Scale(PixelModel):
         return weights["scale"] * x
 
 
+def test_the_loss_of_clips_is_the_mean_over_their_frames():
+    # As many clips as frames, so that numbers of clips would fit frames, too.
+    model = Scale(UNET, ScheduleConfig(prediction_type="v_prediction"))
+    x0, noise = np.random.default_rng(0).standard_normal((2, 3, 3, 4, 4, 1)).astype(np.float32)
+    timestep, weights = jnp.array([1, 400, 999]), {"scale": jnp.float32(0.7)}
+    captions = jnp.zeros((3, 0), jnp.int32)
+    frames = [
+        denoising_loss(model, weights, x0[:, f], captions, timestep, noise[:, f]) for f in range(3)
+    ]
+    loss = denoising_loss(model, weights, x0, captions, timestep, noise)
+    assert float(loss) == pytest.approx(np.mean(frames), rel=1e-5)
+
+
 def test_training_lowers_the_loss_and_keeps_an_average():
     # Of black images nothing is left but noise, E = scale * level * noise: the best scale is the
     # mean of the noise's level over that of its square.
@@ -107,6 +120,7 @@ def test_shares_are_of_the_classes_that_a_classifier_names(monkeypatch):
         ({"model": "imagenet"}, "field model = 'imagenet': must be one of digits8"),
         ({"log_every": 7}, "field log_every = 7: must divide steps_per_segment, 200"),
         ({"ema_decay": 1.0}, r"field ema_decay = 1.0: must be in \[0.0, 1.0\)"),
+        ({"start_from": "x"}, "field start_from = 'x': must not be set: digits8 is no model of c"),
     ],
 )
 def test_impossible_configs_are_refused(changes, message):

@@ -33,3 +33,15 @@ def test_digits_of_a_size_that_nobody_wrote_are_refused(tmp_path):
     message = "digits: is no model of digits: its images have sides of 12, must be 8 or 28"
     with pytest.raises(ValueError, match=message):
         setting_lib.make_setting(config_of(folder))
+
+
+@pytest.mark.parametrize("name", ["digits8", "mnist28"])
+def test_the_networks_of_a_shipped_model_name_digits_that_they_have_not_seen(name):
+    setting = setting_lib.make_setting(config_of(name))
+    data = setting_lib.DIGITS[setting.model.latent_shape[0]]().part("generator")
+    threes = data.images[data.labels == 3]
+    assert setting.judge(threes).mean() > 0.9
+    assert np.exp(setting.reward(setting.task.reward, threes)).mean() > 0.9
+    others = data.images[data.labels != 3]
+    assert setting.judge(others).mean() < 0.02
+    assert np.exp(setting.reward(setting.task.reward, others)).mean() < 0.02

@@ -16,15 +16,21 @@ def random_policy(coordinates, seed=0):
     return NoisePolicy(jnp.asarray(mean), jnp.asarray(np.exp(0.3 * mean[::-1])))
 
 
-def test_frequencies_are_scipys_orthonormal_dct():
-    z = np.random.default_rng(0).standard_normal((3, 8, 6, 2))
-    expected = fft.dctn(z, axes=(1, 2), norm="ortho")[:, :4, :4]
-    np.testing.assert_allclose(DctBasis((8, 6, 2), 4).project(z), expected, atol=1e-5)
+@pytest.mark.parametrize("shape", [(8, 6, 2), (5, 8, 6, 2)], ids=["image", "clip"])
+def test_frequencies_are_scipys_orthonormal_dct(shape):
+    z = np.random.default_rng(0).standard_normal((3, *shape))
+    axes = tuple(range(1, len(shape)))
+    expected = fft.dctn(z, axes=axes, norm="ortho")[:, :4, :4]
+    if len(shape) == 4:
+        expected = expected[:, :, :, :4]
+    np.testing.assert_allclose(DctBasis(shape, 4).project(z), expected, atol=1e-5)
 
 
-def test_embedding_then_projecting_gives_the_coordinates_back():
-    basis = DctBasis((8, 6, 2), 4)
-    u, fresh = jax.random.normal(jax.random.key(0), (3, 4, 4, 2)), jnp.ones((3, 8, 6, 2))
+@pytest.mark.parametrize("shape", [(8, 6, 2), (5, 8, 6, 2)], ids=["image", "clip"])
+def test_embedding_then_projecting_gives_the_coordinates_back(shape):
+    basis = DctBasis(shape, 4)
+    u = jax.random.normal(jax.random.key(0), (3, *basis.coordinates))
+    fresh = jax.random.normal(jax.random.key(1), (3, *shape))
     np.testing.assert_allclose(basis.project(basis.replace_low(u, fresh)), u, atol=2e-6)
     # What is above the k lowest frequencies stays that of the fresh noise.
     other = basis.replace_low(basis.project(fresh), fresh)
@@ -126,7 +132,12 @@ def test_no_gradient_passes_through_a_draw():
     [
         ("fourier", (8, 8, 1), "field basis = 'fourier': must be pixel or dct:k"),
         ("dct:0", (8, 8, 1), "field basis = 'dct:0': must be pixel or dct:k"),
-        ("dct:9", (8, 16, 1), "field basis = 'dct:9': k must be at most 8, the latent's side"),
+        (
+            "dct:9",
+            (8, 16, 1),
+            "field basis = 'dct:9': k must be at most 8, the latent's",
+        ),
+        ("dct:9", (8, 16, 16, 3), "field basis = 'dct:9': k must be at most 8"),
         ("dct:2", (64,), r"field basis = 'dct:2': needs a latent of height.*shape \(64,\)"),
     ],
 )

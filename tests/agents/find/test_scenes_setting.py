@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -20,22 +21,26 @@ from ai_econ_jax.envs.diffusion import (
     scenes,
 )
 from ai_econ_jax.envs.diffusion.noise_mdp import DiffusionParams, NoiseEnvironment
+from ai_econ_jax.envs.diffusion.worlds import CLIPS, SCENES
 
-MODEL = tiny_scenes.MODEL
+MODEL, CLIP_MODEL = tiny_scenes.MODEL, tiny_scenes.CLIP_MODEL
 PROMPT = "a green dog on the grass"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A model of scenes that knows nothing, as train_diffusion leaves it."""
-    folder = tmp_path_factory.mktemp("models") / "scenes"
+    return save(MODEL, tmp_path_factory.mktemp("models") / "scenes")
+
+
+def save(model, folder):
     key = jax.random.key(0)
 
     def random(init):
         return tiny_scenes.random_like(jax.eval_shape(init, key))
 
-    prompt_model.save_folder(folder, MODEL, random(MODEL.init), jnp.float16)
-    towers = random(lambda key: clip_reward.init(key, MODEL.latent_shape))
+    prompt_model.save_folder(folder, model, random(model.init), jnp.float16)
+    towers = random(lambda key: clip_reward.init(key, model.latent_shape, model.tokenizer))
     folders.save_network(folder / "reward", towers)
     folders.save_network(folder / "judge", random(lambda key: scene_judge.init(key, 16)))
     return folder
@@ -72,8 +77,40 @@ def test_a_prompt_gets_its_reward_its_judge_and_true_scenes(folder, monkeypatch)
     assert setting.judge(asked).shape == (200,) and setting.judge(asked).dtype == bool
     compiled = scenes_setting._true_images._cache_size()
     wanted = prompts.parse("two cats")  # another prompt, no other program
-    scenes_setting._true_images(jax.random.key(0), 300, wanted, stamps, 16)
+    scenes_setting._true_images(SCENES, jax.random.key(0), 300, wanted, stamps, 16)
     assert scenes_setting._true_images._cache_size() == compiled
+
+
+def test_a_prompt_of_a_clip_gets_its_reward_its_judge_and_true_clips(tmp_path, monkeypatch):
+    folder = save(CLIP_MODEL, tmp_path / "clips")
+    monkeypatch.setattr(scenes_setting, "load_silhouettes", lambda: tiny_scenes.silhouettes(60))
+    monkeypatch.setattr(scenes_setting, "_TRUE_IMAGES", 60)
+    monkeypatch.setattr(scenes_setting, "_BASE_IMAGES", 16)
+    prompt = "a green dog moving from left to right on the grass"
+    setting = make_setting(ExperimentConfig(model=str(folder), prompt=prompt, steps=1))
+    environment = NoiseEnvironment(CLIP_MODEL, setting.sampler, setting.reward)
+    z = jax.random.normal(jax.random.key(6), (3, *CLIP_MODEL.latent_shape))
+    play = jax.jit(environment.play)
+    clips, rewards = play(
+        jax.random.split(jax.random.key(5), 3), z, DiffusionParams(setting.weights, setting.task)
+    )
+    assert clips.shape == (3, 8, 16, 16, 3) and np.isfinite(rewards).all()
+    assert setting.judge(np.asarray(clips)).tolist() == [False] * 3
+    ((name, holds),) = setting.beside
+    still = np.broadcast_to(np.asarray(clips)[:, :1], clips.shape)
+    assert name == "motion" and not holds(still).any()  # it is to move from left to right
+    stamps = scenes.make_stamps(tiny_scenes.silhouettes(60).part("generator"), 16)
+
+    @jax.jit
+    def draw(key, wanted):
+        return CLIPS.renders(key, 40, wanted, stamps, 16)
+
+    asked, other = (
+        np.asarray(draw(jax.random.key(7), CLIPS.parse(told)))
+        for told in (prompt, "a green dog moving from right to left on the grass")
+    )
+    distance = setting.reference.distance
+    assert distance(asked) < 0.2 * distance(other)
 
 
 def test_a_prompt_that_is_not_understood_is_refused(folder):
@@ -84,8 +121,12 @@ def test_a_prompt_that_is_not_understood_is_refused(folder):
 @pytest.mark.parametrize(
     ("what", "message"),
     [
-        ("words", "its tokenizer has other words, or room for another number .* 46 and 12 of sc"),
-        ("side", "its images have sides of 8, must be 16 or 32"),
+        (
+            "words",
+            "or clips: its tokenizer has other words, .* the 46 and 12 of scenes or the 42 and 13",
+        ),
+        ("side", ": its images have sides of 8, must be 16 or 32"),
+        ("channels", ": it draws arrays of shape .16, 16, 4., must be .16, 16, 3."),
     ],
 )
 def test_a_model_of_something_else_is_refused(what, message, folder, tmp_path):
@@ -94,10 +135,13 @@ def test_a_model_of_something_else_is_refused(what, message, folder, tmp_path):
     if what == "words":
         path = other / "tokenizer" / "vocab.json"
         path.write_text(path.read_text().replace('"dog"', '"dragon"'))
-    else:
+    elif what == "side":
         path = other / "unet" / "config.json"
         path.write_text(json.dumps(json.loads(path.read_text()) | {"sample_size": 8}))
-    with pytest.raises(ValueError, match=f"^{other}: is no model of scenes: {message}"):
+    else:
+        unet = dataclasses.replace(MODEL.unet, in_channels=4, out_channels=4)
+        save(dataclasses.replace(MODEL, unet=unet), other)
+    with pytest.raises(ValueError, match=f"^{other}: is no model of scenes ?{message}"):
         make_setting(ExperimentConfig(model=str(other), prompt=PROMPT))
 
 

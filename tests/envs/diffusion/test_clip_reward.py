@@ -1,10 +1,12 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_scenes
 
-from ai_econ_jax.envs.diffusion import clip_reward, folders
+from ai_econ_jax.envs.diffusion import clip_prompts, clip_reward, folders
 from ai_econ_jax.envs.diffusion.prompts import Tokenizer
 
 SHAPE = (16, 16, 3)
@@ -18,7 +20,9 @@ PROMPTS = np.stack([Tokenizer().encode(f"a {name}") for name in ("dog", "cat", "
 
 @pytest.fixture(scope="module")
 def towers():
-    template = jax.eval_shape(lambda key: clip_reward.init(key, SHAPE), jax.random.key(0))
+    template = jax.eval_shape(
+        lambda key: clip_reward.init(key, SHAPE, Tokenizer()), jax.random.key(0)
+    )
     return tiny_scenes.random_like(template)
 
 
@@ -75,5 +79,17 @@ def test_the_scale_is_clipped_at_a_hundred(towers, images):
 
 def test_the_towers_survive_their_file(towers, tmp_path):
     folders.save_network(tmp_path / "reward", towers)
-    loaded = clip_reward.load(tmp_path / "reward", SHAPE)
+    loaded = clip_reward.load(tmp_path / "reward", SHAPE, Tokenizer())
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-3), loaded, towers)
+
+
+def test_the_reward_of_a_clip_reads_its_frames_in_their_order():
+    shape = (4, 16, 16, 3)
+    init = functools.partial(clip_reward.init, image_shape=shape, tokenizer=clip_prompts.TOKENIZER)
+    towers = tiny_scenes.random_like(jax.eval_shape(init, jax.random.key(0)))
+    clips = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, (2, *shape)), jnp.float32)
+    vectors = embed_images(towers["image"], clips)
+    assert vectors.shape == (2, 128)
+    assert np.abs(vectors - embed_images(towers["image"], clips[:, ::-1])).max() > 1e-3
+    tokens = jnp.asarray(clip_prompts.TOKENIZER.encode("a dog moving up"))
+    assert embed_captions(towers["text"], tokens[None]).shape == (1, 128)

@@ -94,6 +94,8 @@ def damage(folder, what):
         change(vocabulary, dog=99)
     elif what in SPECIAL:
         vocabulary.write_text(vocabulary.read_text().replace(what, "other"))
+    elif what == "class":
+        change(folder / "unet" / "config.json", _class_name="UNet1DModel")
     elif what == "channels":
         change(folder / "unet" / "config.json", in_channels=9)
     elif what == "vocabulary":
@@ -117,6 +119,7 @@ def damage(folder, what):
         ("json", "vocab.json: is no JSON object of numbers"),
         ("text", "has no model.safetensors, nor the .fp16 one"),
         ("plain", "its U-Net does not attend to prompts"),
+        ("class", "_class_name is 'UNet1DModel', must be one of UNet2DConditionModel, UNet3DCond"),
         ("channels", "its U-Net takes 9 channels and gives 3, must give as many"),
         *((token, f"vocab.json: has no token {token}; needs <pad>, <bos>") for token in SPECIAL),
     ],
@@ -125,6 +128,17 @@ def test_a_broken_folder_is_named(folder, what, message):
     damage(folder, what)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         prompt_model.load_folder(folder)
+
+
+def test_a_model_of_clips_survives_its_folder(tmp_path):
+    clips = tiny_scenes.CLIP_MODEL
+    kept = tiny_scenes.random_like(jax.eval_shape(clips.init, jax.random.key(0)))
+    prompt_model.save_folder(tmp_path, clips, kept, jnp.float32)
+    model, loaded = prompt_model.load_folder(tmp_path)
+    assert model == clips and model.latent_shape == (8, 16, 16, 3)
+    jax.tree.map(np.testing.assert_array_equal, loaded, kept)
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    assert index["unet"] == ["diffusers", "UNet3DConditionModel"]
 
 
 def test_equal_models_compile_once(folder):

@@ -1,0 +1,107 @@
+"""What models with prompts learn to draw: scenes or clips, and how these differ. Spec 3.2, 3.6.
+
+Axes: B pictures, N of an evaluation, S side, L tokens; ``*D`` stands for (S, S, 3) of scenes and
+(F, S, S, 3) of clips. Stamps are of ``scenes``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from ai_econ_jax.envs.diffusion import (
+    clip_judge,
+    clip_prompts,
+    clips,
+    prompts,
+    scene_judge,
+    scenes,
+)
+from ai_econ_jax.envs.diffusion.clip_judge import ClipJudge
+from ai_econ_jax.envs.diffusion.clips import Clip
+from ai_econ_jax.envs.diffusion.prompts import Tokenizer
+from ai_econ_jax.envs.diffusion.scene_judge import SceneJudge
+from ai_econ_jax.envs.diffusion.scenes import Stamps
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+    """One world; immutable and hashable."""
+
+    name: str
+    frames: tuple[int, ...]  # (F,) of clips, () of scenes
+    tokenizer: Tokenizer
+    evaluation_prompts: tuple[str, ...]
+    parse: Callable[[str], Any]  # what a prompt asks for; raises PromptError
+    skewed: Any  # the prior that a model learns
+    uniform: Any  # the one that its reward and its judge learn
+    # draw(key, B, prior, stamps, S) -> what is shown [B], f32[B, *D], captions i32[B, L]
+    draw: Callable[[jax.Array, int, Any, Stamps, int], tuple[Any, jax.Array, jax.Array]]
+    # renders(key, B, asked, stamps, S) -> f32[B, *D], true pictures of what a prompt asks for
+    renders: Callable[[jax.Array, int, Any, Stamps, int], jax.Array]
+    make_judge: Callable[[SceneJudge], SceneJudge | ClipJudge]
+    # accuracy(judge, what is shown [N], f32[N, *D]) -> the judge's, by what it tells
+    accuracy: Callable[[Any, Any, jax.Array], dict[str, float]]
+    # What is told of the model's own pictures beside success: (f32[N, *D], asked) -> bool[N].
+    beside: tuple[tuple[str, Callable[[NDArray, Any], NDArray]], ...] = ()
+
+    def shape(self, size: int) -> tuple[int, ...]:
+        """D, at a size of the canvas."""
+        return (*self.frames, size, size, 3)
+
+    def load_judge(self, folder: pathlib.Path, size: int) -> SceneJudge | ClipJudge:
+        """Reads the judge; raises as `scene_judge.load`."""
+        return self.make_judge(scene_judge.load(folder, size))
+
+
+def _same(judge: SceneJudge) -> SceneJudge:
+    return judge
+
+
+def clip_accuracy(judge: ClipJudge, drawn: Clip, pictures: jax.Array) -> dict[str, float]:
+    """As `scene_judge.accuracy` of all frames of true clips [N], and of the clips' motions."""
+    frames = pictures.shape[1]
+    scene = jax.tree.map(lambda leaf: np.repeat(np.asarray(leaf), frames, axis=0), drawn.scene)
+    told = scene_judge.accuracy(judge.frames, scene, clip_judge.fold(pictures))
+    right: NDArray = clip_judge.motions(pictures) == np.asarray(drawn.motion)
+    return told | {"motion": float(right.mean())}
+
+
+def _all(prompts_of: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(prompt for some in prompts_of.values() for prompt in some)
+
+
+SCENES = World(
+    name="scenes",
+    frames=(),
+    tokenizer=Tokenizer(),
+    evaluation_prompts=_all(prompts.EVALUATION_PROMPTS),
+    parse=prompts.parse,
+    skewed=scenes.SKEWED,
+    uniform=scenes.UNIFORM,
+    draw=scenes.draw_batch,
+    renders=scenes.draw_renders,
+    make_judge=_same,
+    accuracy=scene_judge.accuracy,
+)
+CLIPS = World(
+    name="clips",
+    frames=(clips.NUM_FRAMES,),
+    tokenizer=clip_prompts.TOKENIZER,
+    evaluation_prompts=_all(clip_prompts.EVALUATION_PROMPTS),
+    parse=clip_prompts.parse,
+    skewed=clips.SKEWED,
+    uniform=clips.UNIFORM,
+    draw=clips.draw_batch,
+    renders=clips.draw_renders,
+    make_judge=ClipJudge,
+    accuracy=clip_accuracy,
+    beside=(("motion", clip_judge.moves),),
+)
+WORLDS = (SCENES, CLIPS)
