@@ -145,7 +145,7 @@ class TrainConfig:
     """How a model, and the networks that reward and judge its images, are trained."""
 
     model: str = "digits8"
-    start_from: str | None = None  # folder of a model of images, where one of clips begins
+    start_from: str | None = None  # folder of the model with prompts whose weights it begins with
     steps: int = 3000  # of the denoiser
     batch_size: int = 64
     learning_rate: float = 1e-3  # at the start; falls to 0 along a cosine
@@ -168,10 +168,10 @@ class TrainConfig:
             f"must divide steps_per_segment, {self.steps_per_segment}",
         )
         config_lib.check(
-            self.start_from is None or RECIPES[self.model].world is worlds.CLIPS,
+            self.start_from is None or RECIPES[self.model].world is not None,
             "start_from",
             self.start_from,
-            f"must not be set: {self.model} is no model of clips",
+            f"must not be set: {self.model} is no model with prompts",
         )
         config_lib.check_positive("learning_rate", self.learning_rate)
         config_lib.check_range("weight_decay", self.weight_decay, 0.0)

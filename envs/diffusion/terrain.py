@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import importlib.metadata
 import os
 import pathlib
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from ai_econ_jax.envs.diffusion import host_errors
+from ai_econ_jax.envs.diffusion import host_errors, package_files
 from ai_econ_jax.envs.diffusion.host_errors import HostError
 from ai_econ_jax.envs.diffusion.schedule import ScheduleConfig
 
@@ -134,7 +133,7 @@ def load() -> tuple[TerrainModel, jax.Array]:
     Raises:
       TerrainError: The package or onnxruntime is missing, or the file is not the network.
     """
-    path = _find_file()
+    (path,) = package_files.find(_PACKAGE, _VERSION, (_FILE,), _missing(_PACKAGE), TerrainError)
     digest = hashlib.sha256(path.read_bytes())
     if digest.hexdigest() != _SHA256:
         raise TerrainError(
@@ -168,22 +167,8 @@ def _disc() -> NDArray:
     return np.square(off)[:, None] + np.square(off) <= _RADIUS**2
 
 
-def _find_file() -> pathlib.Path:
-    try:
-        files = importlib.metadata.files(_PACKAGE) or []
-    except importlib.metadata.PackageNotFoundError:
-        raise _missing(_PACKAGE) from None
-    for file in files:
-        if file.name == _FILE:
-            return pathlib.Path(str(file.locate()))
-    raise TerrainError(
-        f"{_PACKAGE} {importlib.metadata.version(_PACKAGE)} has no file {_FILE}; "
-        f"install {_PACKAGE}=={_VERSION}"
-    )
-
-
-def _missing(name: str) -> TerrainError:
-    return TerrainError(
+def _missing(name: str) -> str:
+    return (
         f"model terrain needs {name}: pip install 'ai-econ-jax[terrain]' && "
         f"pip install --no-deps {_PACKAGE}=={_VERSION}"
     )
@@ -195,7 +180,7 @@ def _session(path: pathlib.Path) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise _missing(f"onnxruntime ({error})") from None
+        raise TerrainError(_missing(f"onnxruntime ({error})")) from None
     options = onnxruntime.SessionOptions()
     affinity = getattr(os, "sched_getaffinity", lambda process: range(os.cpu_count() or 1))
     options.intra_op_num_threads = len(affinity(0))

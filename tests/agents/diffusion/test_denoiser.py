@@ -120,7 +120,7 @@ def test_shares_are_of_the_classes_that_a_classifier_names(monkeypatch):
         ({"model": "imagenet"}, "field model = 'imagenet': must be one of digits8"),
         ({"log_every": 7}, "field log_every = 7: must divide steps_per_segment, 200"),
         ({"ema_decay": 1.0}, r"field ema_decay = 1.0: must be in \[0.0, 1.0\)"),
-        ({"start_from": "x"}, "field start_from = 'x': must not be set: digits8 is no model of c"),
+        ({"start_from": "x"}, "field start_from = 'x': must not be set: digits8 is no model with"),
     ],
 )
 def test_impossible_configs_are_refused(changes, message):

@@ -50,10 +50,17 @@ def test_words_that_both_know_keep_their_embeddings():
     np.testing.assert_array_equal(places[:12], theirs)
 
 
+@pytest.mark.parametrize("model", [MODEL, CLIP_MODEL], ids=["scenes", "clips"])
+def test_a_model_of_the_same_kind_goes_on_with_all_of_its_weights(model):
+    learned = random(model)
+    weights = inflate(model, jax.jit(model.init)(jax.random.key(0)), model, learned)
+    jax.tree.map(np.testing.assert_array_equal, weights, learned)
+
+
 def test_what_the_model_of_images_lacks_is_named():
     more = dataclasses.replace(CLIP_MODEL.unet, layers_per_block=2)
     clips = dataclasses.replace(CLIP_MODEL, unet=more)
-    message = "^model of images: has no unet/.*, which the model of clips needs$"
+    message = "^model to start from: has no unet/.*, which the new one needs$"
     with pytest.raises(ValueError, match=message):
         inflate(clips, random(clips), MODEL, random(MODEL))
 
@@ -61,7 +68,7 @@ def test_what_the_model_of_images_lacks_is_named():
 def test_a_model_of_another_schedule_is_refused():
     schedule = dataclasses.replace(MODEL.schedule, beta_end=0.03)
     other = dataclasses.replace(MODEL, schedule=schedule)
-    message = r"^model of images: has schedule .*0\.03.*, the one of clips needs "
+    message = r"^model to start from: has schedule .*0\.03.*, the new one needs "
     with pytest.raises(ValueError, match=message):
         inflate(CLIP_MODEL, random(CLIP_MODEL), other, random(MODEL))
 
@@ -69,12 +76,12 @@ def test_a_model_of_another_schedule_is_refused():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"layers_per_block": 2}, "has unet/down_blocks_0/.*, which the model of clips has not"),
-        ({"in_channels": 4}, r"its unet/conv_in/kernel has shape .3, 3, 4, 8., the one of clips"),
+        ({"layers_per_block": 2}, "has unet/down_blocks_0/.*, which the new one has not"),
+        ({"in_channels": 4}, r"its unet/conv_in/kernel has shape .3, 3, 4, 8., the new one"),
     ],
     ids=["layers", "channels"],
 )
 def test_a_model_of_other_layers_is_refused(changes, message):
     other = dataclasses.replace(MODEL, unet=dataclasses.replace(MODEL.unet, **changes))
-    with pytest.raises(ValueError, match=f"^model of images: {message}"):
+    with pytest.raises(ValueError, match=f"^model to start from: {message}"):
         inflate(CLIP_MODEL, random(CLIP_MODEL), other, random(other))
