@@ -22,15 +22,15 @@ from ai_econ_jax import config as config_lib
 from ai_econ_jax import devices
 from ai_econ_jax.agents.find.experiment import (
     Evaluation,
-    Outcome,
     evaluate_frozen,
     images_of,
     run,
     with_images,
 )
 from ai_econ_jax.agents.find.experiment_config import PRESETS
-from ai_econ_jax.agents.find.setting import make_setting
-from ai_econ_jax.envs.diffusion import prompts
+from ai_econ_jax.agents.find.report import by_seed, figures_of
+from ai_econ_jax.agents.find.setting import for_method, make_setting
+from ai_econ_jax.envs.diffusion.worlds import SCENES
 
 SCORED = (0.05, 0.6)  # of the frozen model's images
 # What is changed of preset fast.
@@ -43,39 +43,14 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def figures_of(outcome: Outcome) -> dict[str, Any]:
-    """What is shown of a run: means over images and seeds."""
-    before, after = (told(evaluation) for evaluation in (outcome.before, outcome.after))
-    return {
-        **{f"{name}_before": value for name, value in before.items()},
-        **{f"{name}_after": value for name, value in after.items()},
-        "images": outcome.method.images,
-        "forward_equivalents": outcome.method.forward_equivalents,
-        "seconds": outcome.seconds,
-    }
-
-
-def told(evaluation: Evaluation) -> dict[str, Any]:
-    """Figures of fresh images."""
-    assert evaluation.success is not None and evaluation.frechet is not None
-    return {
-        "reward": float(evaluation.rewards.mean()),
-        "success": float(evaluation.success.mean()),
-        "success_by_seed": evaluation.success.mean(1).tolist(),
-        "frechet": float(evaluation.frechet.mean()),
-        "diversity": float(evaluation.diversity.mean()),
-        "norm_ratio": float(evaluation.norm_ratio.mean()),
-    }
-
-
 def main() -> None:
     """Prints a table, row by row, and keeps all figures."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    everything = [prompt for some in prompts.EVALUATION_PROMPTS.values() for prompt in some]
-    parser.add_argument("--model", default="scenes16", help="of scenes: a name, or a folder")
+    parser.add_argument("--model", required=True, help="of scenes: a name, or a folder")
     parser.add_argument("--methods", nargs="*", default=["find", "ddpo", "dpok"], choices=METHODS)
-    parser.add_argument("--prompts", nargs="*", default=everything)
+    parser.add_argument("--prompts", nargs="*", default=SCENES.evaluation_prompts)
     parser.add_argument("--images", type=int, default=640, help="that FIND draws")
+    parser.add_argument("--guidance", type=float, default=PRESETS["fast"].guidance)
     parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--eval_images", type=int, default=100, help="fresh ones of each seed")
@@ -85,6 +60,7 @@ def main() -> None:
     base = dataclasses.replace(
         PRESETS["fast"],
         model=arguments.model,
+        guidance=arguments.guidance,
         seed=arguments.first_seed,
         num_seeds=arguments.seeds,
         eval_images=arguments.eval_images,
@@ -96,36 +72,38 @@ def main() -> None:
     )
     for prompt in arguments.prompts:
         asked = dataclasses.replace(base, prompt=prompt)
+        setting = make_setting(asked)
         # Methods that train weights draw at eta 1, and so does the model before them.
         frozen: dict[float, Evaluation] = {}
         row: dict[str, Any] = {}
         results[prompt] = row
         for name in arguments.methods:
             config = config_lib.replace_fields(asked, METHODS[name])
-            setting = make_setting(config)
-            forwards = arguments.images * setting.sampler.forwards_per_image
-            config = with_images(config, images_of(config, setting, forwards))
+            own = for_method(setting, config)
+            forwards = arguments.images * own.sampler.forwards_per_image
+            config = with_images(config, images_of(config, own, forwards))
             if config.sampler_eta not in frozen:
-                frozen[config.sampler_eta] = evaluate_frozen(config, setting)
+                frozen[config.sampler_eta] = evaluate_frozen(config, own)
             before = frozen[config.sampler_eta]
             if not row:
-                row["frozen"] = told(before)
-                rate = row["frozen"]["success"]
+                row["frozen"] = by_seed(before)
+                rate = row["frozen"]["success"].mean()
                 if not SCORED[0] <= rate <= SCORED[1]:
                     print(f"| {prompt} | not scored | | | {rate:.3f} | | | | | | |", flush=True)
                     break
-            row[name] = measured = figures_of(run(config, setting, before=before))
-            by_seed = ", ".join(f"{rate:.2f}" for rate in measured["success_by_seed_after"])
+            row[name] = measured = figures_of(run(config, own, before=before))
+            seeds = ", ".join(f"{rate:.2f}" for rate in measured["success_after_by_seed"])
             print(
                 f"| {prompt} | {name} | {measured['images']} "
                 f"| {measured['forward_equivalents']:,.0f} | {measured['success_before']:.3f} "
-                f"| {measured['success_after']:.3f} ({by_seed}) | {measured['reward_after']:.2f} "
+                f"| {measured['success_after']:.3f} ({seeds}) | {measured['reward_after']:.2f} "
                 f"| {measured['frechet_after']:.2f} | {measured['diversity_after']:.3f} "
-                f"| {measured['norm_ratio_after']:.2f} | {measured['seconds']:.0f} |",
+                f"| {measured['drift']:.2f} | {measured['seconds']:.0f} |",
                 flush=True,
             )
         if arguments.json is not None:
-            arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+            text = json.dumps(results, indent=2, default=np.ndarray.tolist)
+            arguments.json.write_text(text + "\n")
     for name in arguments.methods:
         gains = [
             row[name]["success_after"] - row[name]["success_before"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -57,16 +56,7 @@ def make(folder: pathlib.Path, prompt: str, sampler: SamplerConfig) -> SceneSett
     condition = model.condition(weights, prompt)
     # The same images for every method and eta.
     plain = dataclasses.replace(sampler, eta=0.0)
-    # As many frames in one call as there are images of scenes: they all need memory at once.
-    calls = math.prod(world.frames)
-    base = jnp.concatenate(
-        [
-            draw_images(
-                model, plain, _BASE_IMAGES // calls, jax.random.key(call), weights, condition
-            )
-            for call in range(calls)
-        ]
-    )
+    base = draw_images(model, plain, _BASE_IMAGES, jax.random.key(0), weights, condition)
     target = clip_reward.make_target(towers, jnp.asarray(model.tokenizer.encode(prompt)), base)
     stamps = scenes.make_stamps(load_silhouettes().part("generator"), size)
     drawn = _true_images(world, jax.random.key(0), _TRUE_IMAGES, wanted, stamps, size)

@@ -27,26 +27,31 @@ def benchmark(monkeypatch):
     spec = importlib.util.spec_from_file_location("find_scenes", SCRIPT)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    module.runs = []
+    module.runs, module.made = [], []
 
     def make_setting(config):
         assert config.model == "somewhere" and config.num_seeds == 2
-        return types.SimpleNamespace(
-            sampler=types.SimpleNamespace(forwards_per_image=40), eta=config.sampler_eta
-        )
+        module.made.append(config.prompt)
+        return types.SimpleNamespace(sampler=types.SimpleNamespace(forwards_per_image=40))
+
+    def for_method(setting, config):
+        return types.SimpleNamespace(sampler=setting.sampler, eta=config.sampler_eta)
 
     def evaluate_frozen(config, setting):
         made = evaluation(RATES[config.prompt])
         module.runs.append(("frozen", config.prompt, config.sampler_eta))
+        assert setting.eta == config.sampler_eta
         made.norm_ratio[:] = config.sampler_eta
         return made
 
     def run(config, setting, before):
-        assert (before.norm_ratio == config.sampler_eta).all()
+        assert (before.norm_ratio == config.sampler_eta).all() and setting.eta == config.sampler_eta
         module.runs.append((config.method, config.prompt, config.settings.images))
         method = types.SimpleNamespace(images=config.settings.images, forward_equivalents=25600)
         after = evaluation(0.8 if config.method == "find" else 0.4)
-        return types.SimpleNamespace(before=before, after=after, method=method, seconds=1.0)
+        return types.SimpleNamespace(
+            before=before, after=after, method=method, seconds=1.0, peak_bytes=1, state=None
+        )
 
     def images_of(config, setting, forwards):
         assert forwards == 640 * 40
@@ -54,6 +59,7 @@ def benchmark(monkeypatch):
 
     for name, fake in [
         ("make_setting", make_setting),
+        ("for_method", for_method),
         ("evaluate_frozen", evaluate_frozen),
         ("run", run),
         ("images_of", images_of),
@@ -76,6 +82,7 @@ def test_prompts_in_the_band_are_scored_with_every_method(benchmark, monkeypatch
         ("frozen", MIDDLING, 1.0),  # of the method that needs noise on the way
         ("ddpo", MIDDLING, 160),
     ]
+    assert benchmark.made == list(RATES)
     written = json.loads(path.read_text())
     assert set(written[RARE]) == set(written[COMMON]) == {"frozen"}
     assert written[MIDDLING]["find"]["success_before"] == pytest.approx(0.3)
@@ -87,7 +94,8 @@ def test_prompts_in_the_band_are_scored_with_every_method(benchmark, monkeypatch
 
 
 def test_evaluation_prompts_are_the_default(benchmark, monkeypatch):
-    monkeypatch.setattr(benchmark.prompts, "EVALUATION_PROMPTS", {"a": (RARE,), "b": (COMMON,)})
+    scenes = types.SimpleNamespace(evaluation_prompts=(RARE, COMMON))
+    monkeypatch.setattr(benchmark, "SCENES", scenes)
     monkeypatch.setattr(sys, "argv", ["find_scenes.py", "--model=somewhere", "--seeds=2"])
     benchmark.main()
     assert [run[1] for run in benchmark.runs] == [RARE, COMMON]
