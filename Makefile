@@ -102,9 +102,12 @@ results: setup
 	-$(BIN)/python benchmarks/stepmix_speed.py --many_seeds --scaling \
 		--figure=$(RESULTS)/stepmix_scaling.png --json=$(RESULTS)/stepmix_speed.json
 	$(BIN)/python benchmarks/find_digits.py --json=$(RESULTS)/find_digits.json
+	$(BIN)/python benchmarks/find_digits.py --rows find --first_seed=20 --json=$(RESULTS)/find_digits_fresh.json
+	$(BIN)/python benchmarks/find_digits.py --model=mnist28 --json=$(RESULTS)/find_mnist28.json
 	$(BIN)/python benchmarks/find_cost.py --json=$(RESULTS)/find_cost.json
 	-$(BIN)/python benchmarks/find_terrain.py --json=$(RESULTS)/find_terrain.json
-	$(BIN)/ai-econ find_compare --prompt=eight --seeds=3 --long_images=3200 --workdir=$(RESULTS)/find_compare
+	$(BIN)/ai-econ find_compare --prompt=eight --seeds=3 --long_images=3200 \
+		--config.run.ddpo.learning_rate=1e-3 --workdir=$(RESULTS)/find_compare
 	$(BIN)/python benchmarks/bars.py $(RESULTS)
 
 clean:

@@ -73,6 +73,23 @@ def _of_world(world: World, unet: NetworkConfig) -> Recipe:
     return Recipe(model, load_silhouettes, WorldDraw(world, unet.sample_size), world)
 
 
+def _coloured(suffix: str) -> dict[str, Any]:
+    """Fields of a network of 16 x 16 pixels in colour; the middle of its levels sees the prompt."""
+    kinds = ("", "CrossAttn", "")
+    return {
+        "sample_size": 16,
+        "in_channels": 3,
+        "out_channels": 3,
+        "down_block_types": tuple(f"{kind}Down{suffix}" for kind in kinds),
+        "up_block_types": tuple(f"{kind}Up{suffix}" for kind in kinds),
+        "block_out_channels": (16, 32, 64),
+        "layers_per_block": 1,
+        "attention_head_dim": 4,
+        "cross_attention_dim": 64,
+        "norm_num_groups": 8,
+    }
+
+
 def _grey(side: int, widths: tuple[int, ...], schedule: ScheduleConfig) -> PixelModel:
     """A model of grey images without prompts, one width a level."""
     return PixelModel(
@@ -106,36 +123,9 @@ _TO_NOISE = ScheduleConfig(
 RECIPES = {
     "digits8": Recipe(_grey(8, (16, 32), ScheduleConfig(clip_sample=True)), load_digits8),
     "mnist28": Recipe(_grey(28, (16, 24, 48), _TO_NOISE), load_mnist28),
-    "scenes16": _of_world(
-        worlds.SCENES,
-        UNetConfig(
-            sample_size=16,
-            in_channels=3,
-            out_channels=3,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-            block_out_channels=(16, 32, 64),
-            layers_per_block=1,
-            attention_head_dim=4,
-            cross_attention_dim=64,
-            norm_num_groups=8,
-        ),
-    ),
+    "scenes16": _of_world(worlds.SCENES, UNetConfig(**_coloured(UNetConfig.suffix))),
     "clips16": _of_world(
-        worlds.CLIPS,
-        UNet3DConfig(
-            sample_size=16,
-            in_channels=3,
-            out_channels=3,
-            down_block_types=("DownBlock3D", "CrossAttnDownBlock3D", "DownBlock3D"),
-            up_block_types=("UpBlock3D", "CrossAttnUpBlock3D", "UpBlock3D"),
-            block_out_channels=(16, 32, 64),
-            layers_per_block=1,
-            attention_head_dim=4,
-            cross_attention_dim=64,
-            norm_num_groups=8,
-            num_frames=clips.NUM_FRAMES,
-        ),
+        worlds.CLIPS, UNet3DConfig(num_frames=clips.NUM_FRAMES, **_coloured(UNet3DConfig.suffix))
     ),
 }
 

@@ -43,7 +43,7 @@ def fold(clips: ArrayLike) -> NDArray:
 def velocity(clips: ArrayLike) -> NDArray:
     """Pixels a frame f64[N, 2] (down, across) of what clips f32[N, F, S, S, 3] show.
 
-    The least-squares slope of the centre of all that is no background, over the frames in which
+    The least-squares slope of the animal's centre, over the frames in which
     there is any; NaN where there are fewer than two.
     """
     clips = np.asarray(clips)

@@ -86,10 +86,12 @@ def load_folder(folder: pathlib.Path) -> tuple[PixelModel, Any]:
     """
     folders.check_index(folder)
     unet, schedule = folders.read_configs(folder)
-    plain = isinstance(unet, UNetConfig) and not unet.is_conditional
-    if not plain or unet.in_channels != unet.out_channels:
+    if (
+        not isinstance(unet, UNetConfig)
+        or unet.is_conditional
+        or unet.in_channels != unet.out_channels
+    ):
         raise ValueError(f"{folder}: is a model with prompts or latents, which this cannot load")
-    assert isinstance(unet, UNetConfig)
     model = PixelModel(unet, schedule)
     where, tensors = folders.read_tensors(folder / "unet", folders.UNET_FILES)
     template = jax.eval_shape(model.init, jax.random.key(0))
