@@ -1,7 +1,7 @@
 """Clips of an animal that moves, with captions: ``scenes`` for eight frames. Spec 3.6.
 
 Most animals in this world move from right to left, which is what makes the other way hard for a
-model of it. Axes: F = 8 frames, S side of the canvas, L tokens, B clips of a batch.
+model of it. Axes: F = 8 frames, S side of the canvas, L tokens.
 """
 
 from __future__ import annotations
@@ -123,28 +123,3 @@ def caption(key: jax.Array, clip: Clip) -> jax.Array:
     )
     # Words that are not told go behind the end.
     return tokens[jnp.argsort(tokens == padding, stable=True)]
-
-
-def draw_batch(
-    key: jax.Array, count: int, prior: ClipPrior, stamps: Stamps, size: int
-) -> tuple[Clip, jax.Array, jax.Array]:
-    """Clips [B] of a prior, their frames f32[B, F, S, S, 3] and captions i32[B, L]."""
-
-    def one(key: jax.Array) -> tuple[Clip, jax.Array, jax.Array]:
-        clip_key, frames_key, caption_key = jax.random.split(key, 3)
-        clip = draw_clip(clip_key, prior)
-        return clip, render(frames_key, clip, stamps, size), caption(caption_key, clip)
-
-    return jax.vmap(one)(jax.random.split(key, count))
-
-
-def draw_renders(
-    key: jax.Array, count: int, wanted: WantedClip, stamps: Stamps, size: int
-) -> jax.Array:
-    """True frames f32[B, F, S, S, 3] of a prompt; what it leaves open is as in the world."""
-
-    def one(key: jax.Array) -> jax.Array:
-        clip_key, frames_key = jax.random.split(key)
-        return render(frames_key, draw_wanted(clip_key, SKEWED, wanted), stamps, size)
-
-    return jax.vmap(one)(jax.random.split(key, count))

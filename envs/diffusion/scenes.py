@@ -3,7 +3,7 @@
 One to four coloured silhouettes stand in a place. Green dogs, moons and groups of four are rare in
 what the model sees, which is what makes a prompt hard for it later. Everything is a pure function
 of a description and a key. Axes: S side of the canvas, N silhouettes, s side of a silhouette on the
-canvas, L tokens, B scenes of a batch; there are 4 animals at most.
+canvas, L tokens; there are 4 animals at most.
 """
 
 from __future__ import annotations
@@ -228,31 +228,6 @@ def caption(key: jax.Array, scene: Scene) -> jax.Array:
     many = sentence(table(prompts.NUMBERS)[scene.count - 2], plural[first])
     both = sentence(article[first], animal[first], single["and"], article[second], animal[second])
     return jnp.where(scene.count == 1, one, jnp.where(first == second, many, both))
-
-
-def draw_batch(
-    key: jax.Array, count: int, prior: Prior, stamps: Stamps, size: int
-) -> tuple[Scene, jax.Array, jax.Array]:
-    """Scenes [B] of a prior, their images f32[B, S, S, 3] and captions i32[B, L]."""
-
-    def one(key: jax.Array) -> tuple[Scene, jax.Array, jax.Array]:
-        scene_key, image_key, caption_key = jax.random.split(key, 3)
-        scene = draw_scene(scene_key, prior)
-        return scene, render(image_key, scene, stamps, size), caption(caption_key, scene)
-
-    return jax.vmap(one)(jax.random.split(key, count))
-
-
-def draw_renders(
-    key: jax.Array, count: int, wanted: Wanted, stamps: Stamps, size: int
-) -> jax.Array:
-    """True images f32[B, S, S, 3] of a prompt; what it leaves open is as in the model's world."""
-
-    def one(key: jax.Array) -> jax.Array:
-        scene_key, image_key = jax.random.split(key)
-        return render(image_key, draw_wanted(scene_key, SKEWED, wanted), stamps, size)
-
-    return jax.vmap(one)(jax.random.split(key, count))
 
 
 def slope(size: int) -> NDArray:

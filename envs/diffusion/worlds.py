@@ -41,10 +41,10 @@ class World:
     parse: Callable[[str], Any]  # what a prompt asks for; raises PromptError
     skewed: Any  # the prior that a model learns
     uniform: Any  # the one that its reward and its judge learn
-    # draw(key, B, prior, stamps, S) -> what is shown [B], f32[B, *D], captions i32[B, L]
-    draw: Callable[[jax.Array, int, Any, Stamps, int], tuple[Any, jax.Array, jax.Array]]
-    # renders(key, B, asked, stamps, S) -> f32[B, *D], true pictures of what a prompt asks for
-    renders: Callable[[jax.Array, int, Any, Stamps, int], jax.Array]
+    sample: Callable[[jax.Array, Any], Any]  # (key, prior) -> what is shown
+    sample_wanted: Callable[[jax.Array, Any, Any], Any]  # (key, prior, asked) -> what is shown
+    render: Callable[[jax.Array, Any, Stamps, int], jax.Array]  # of what is shown: f32[*D]
+    caption: Callable[[jax.Array, Any], jax.Array]  # of what is shown: i32[L]
     make_judge: Callable[[SceneJudge], SceneJudge | ClipJudge]
     # accuracy(judge, what is shown [N], f32[N, *D]) -> the judge's, by what it tells
     accuracy: Callable[[Any, Any, jax.Array], dict[str, float]]
@@ -54,6 +54,31 @@ class World:
     def shape(self, size: int) -> tuple[int, ...]:
         """D, at a size of the canvas."""
         return (*self.frames, size, size, 3)
+
+    def draw(
+        self, key: jax.Array, count: int, prior: Any, stamps: Stamps, size: int
+    ) -> tuple[Any, jax.Array, jax.Array]:
+        """What is shown [B] of a prior, its pictures f32[B, *D] and captions i32[B, L]."""
+
+        def one(key: jax.Array) -> tuple[Any, jax.Array, jax.Array]:
+            shown_key, picture_key, caption_key = jax.random.split(key, 3)
+            shown = self.sample(shown_key, prior)
+            picture = self.render(picture_key, shown, stamps, size)
+            return shown, picture, self.caption(caption_key, shown)
+
+        return jax.vmap(one)(jax.random.split(key, count))
+
+    def renders(
+        self, key: jax.Array, count: int, asked: Any, stamps: Stamps, size: int
+    ) -> jax.Array:
+        """True pictures f32[B, *D] of a prompt; what it leaves open is as in the model's world."""
+
+        def one(key: jax.Array) -> jax.Array:
+            shown_key, picture_key = jax.random.split(key)
+            shown = self.sample_wanted(shown_key, self.skewed, asked)
+            return self.render(picture_key, shown, stamps, size)
+
+        return jax.vmap(one)(jax.random.split(key, count))
 
     def load_judge(self, folder: pathlib.Path, size: int) -> SceneJudge | ClipJudge:
         """Reads the judge; raises as `scene_judge.load`."""
@@ -85,8 +110,10 @@ SCENES = World(
     parse=prompts.parse,
     skewed=scenes.SKEWED,
     uniform=scenes.UNIFORM,
-    draw=scenes.draw_batch,
-    renders=scenes.draw_renders,
+    sample=scenes.draw_scene,
+    sample_wanted=scenes.draw_wanted,
+    render=scenes.render,
+    caption=scenes.caption,
     make_judge=_same,
     accuracy=scene_judge.accuracy,
 )
@@ -98,8 +125,10 @@ CLIPS = World(
     parse=clip_prompts.parse,
     skewed=clips.SKEWED,
     uniform=clips.UNIFORM,
-    draw=clips.draw_batch,
-    renders=clips.draw_renders,
+    sample=clips.draw_clip,
+    sample_wanted=clips.draw_wanted,
+    render=clips.render,
+    caption=clips.caption,
     make_judge=ClipJudge,
     accuracy=clip_accuracy,
     beside=(("motion", clip_judge.moves),),

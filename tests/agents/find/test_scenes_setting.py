@@ -66,7 +66,7 @@ def test_a_prompt_gets_its_reward_its_judge_and_true_scenes(folder, monkeypatch)
 
     @jax.jit
     def draw(key, wanted):
-        return scenes.draw_renders(key, 200, wanted, stamps, 16)
+        return SCENES.renders(key, 200, wanted, stamps, 16)
 
     asked, other = (
         np.asarray(draw(jax.random.key(7), prompts.parse(prompt)))

@@ -17,7 +17,7 @@ GRASS = PLACES.index("grass")
 
 @pytest.fixture(scope="module")
 def drawn():
-    draw = jax.jit(lambda key: clips.draw_batch(key, 200, clips.UNIFORM, STAMPS, 16))
+    draw = jax.jit(lambda key: CLIPS.draw(key, 200, clips.UNIFORM, STAMPS, 16))
     return jax.tree.map(np.asarray, draw(jax.random.key(0)))
 
 
@@ -69,7 +69,7 @@ def test_most_animals_of_the_skewed_world_move_from_right_to_left():
 
 def test_true_clips_of_a_prompt_show_it():
     wanted = clip_prompts.parse("a green dog moving from left to right on the grass")
-    draw = jax.jit(lambda key: clips.draw_renders(key, 20, wanted, STAMPS, 16))
+    draw = jax.jit(lambda key: CLIPS.renders(key, 20, wanted, STAMPS, 16))
     frames = np.asarray(draw(jax.random.key(2)))
     assert (clip_judge.motions(frames) == 0).all()
     found = scene_judge.find_animals(clip_judge.fold(frames))

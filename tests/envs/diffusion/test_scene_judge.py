@@ -9,12 +9,13 @@ from ai_econ_jax.envs.diffusion.prompts import ANIMALS, COLOURS, PLACES
 from ai_econ_jax.envs.diffusion.scene_judge import SceneJudge, Seen
 from ai_econ_jax.envs.diffusion.scenes import UNIFORM
 from ai_econ_jax.envs.diffusion.weights import WeightsError
+from ai_econ_jax.envs.diffusion.worlds import SCENES
 
 
 @pytest.fixture(scope="module")
 def drawn():
     stamps = scenes.make_stamps(tiny_scenes.silhouettes(), 16)
-    draw = jax.jit(lambda key: scenes.draw_batch(key, 300, UNIFORM, stamps, 16)[:2])
+    draw = jax.jit(lambda key: SCENES.draw(key, 300, UNIFORM, stamps, 16)[:2])
     return jax.tree.map(np.asarray, draw(jax.random.key(0)))
 
 

@@ -11,13 +11,14 @@ from ai_econ_jax.envs.diffusion import prompts, scenes
 from ai_econ_jax.envs.diffusion.image_data import ImageData
 from ai_econ_jax.envs.diffusion.prompts import ANIMALS, COLOURS, NUM_NATURAL, PLACES
 from ai_econ_jax.envs.diffusion.scenes import SKEWED, UNIFORM, Scene
+from ai_econ_jax.envs.diffusion.worlds import SCENES
 
 STAMPS = scenes.make_stamps(tiny_scenes.silhouettes(), 16)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def draw(key, count, prior):
-    return scenes.draw_batch(key, count, prior, STAMPS, 16)
+    return SCENES.draw(key, count, prior, STAMPS, 16)
 
 
 def share(values, kinds):
