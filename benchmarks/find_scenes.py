@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--prompts", nargs="*", default=SCENES.evaluation_prompts)
     parser.add_argument("--images", type=int, default=640, help="that FIND draws")
     parser.add_argument("--guidance", type=float, default=PRESETS["fast"].guidance)
+    parser.add_argument("--steps", type=int, default=20, help="of the sampler")
     parser.add_argument("--first_seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--eval_images", type=int, default=100, help="fresh ones of each seed")
@@ -61,6 +62,7 @@ def main() -> None:
         PRESETS["fast"],
         model=arguments.model,
         guidance=arguments.guidance,
+        steps=arguments.steps,
         seed=arguments.first_seed,
         num_seeds=arguments.seeds,
         eval_images=arguments.eval_images,

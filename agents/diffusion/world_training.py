@@ -24,14 +24,16 @@ from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
 from ai_econ_jax.envs.diffusion.scene_judge import Found
 from ai_econ_jax.envs.diffusion.scenes import UNIFORM, Scene, Stamps
 from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
-from ai_econ_jax.envs.diffusion.worlds import SCENES, World
+from ai_econ_jax.envs.diffusion.worlds import GROUP, SCENES, World
 from ai_econ_jax.workdir import Workdir
 
-_CLIP_BATCH, _CLIP_RATE = 64, 1e-3
+_CLIP_BATCH, _CLIP_RATE = 128, 1e-3
+_NOISE = 0.2  # most of it on the reward's images, as a deviation in units of their range / 2
 _SPECIES_BATCH, _SPECIES_RATE = 256, 2e-3
 _SPECIES_SCENES = 40_000  # drawn for the judge's network
 _HELD_OUT = 2_000  # true scenes, or clips, on which reward and judge are measured
 _GUIDED = SamplerConfig(num_steps=20, guidance_scale=5.0)
+_RIVALS = 800  # pictures in groups of 8
 _BASE_IMAGES = 64  # of each evaluation prompt
 
 
@@ -58,8 +60,8 @@ def finish_world(
 
     Returns:
       The judge's accuracies on true pictures of silhouettes that it has not seen; how often the
-      reward finds the right caption of 10; and the share of the model's images, guided, that show
-      what each evaluation prompt asks for.
+      reward finds the right caption of 10, and of 8 that differ in what is hard to tell; and the
+      share of the model's images, guided, that show what each evaluation prompt asks for.
     """
     folder = workdir.path / "model"
     shape, size = model.latent_shape, model.unet.sample_size
@@ -82,6 +84,7 @@ def finish_world(
     towers = clip_reward.load(folder / "reward", shape, world.tokenizer)
     unseen = scenes.make_stamps(data.part("generator"), size)
     figures = held_out(keys[2], world, judge, towers, unseen, size)
+    figures["reward_finds_caption_of_8_rivals"] = among_rivals(keys[2], world, towers, unseen, size)
     # What is judged is what was written, in half precision.
     model, kept = prompt_model.load_folder(folder)
     return figures | base_success(keys[3], world, model, kept, judge)
@@ -122,8 +125,13 @@ def train_clip(
     init_key, steps_key = jax.random.split(key)
 
     def loss(params: Any, key: jax.Array) -> jax.Array:
-        _, images, captions = world.draw(key, _CLIP_BATCH, world.uniform, stamps, shape[-2])
-        return clip_reward.contrastive_loss(params, images, captions)
+        draw_key, level_key, noise_key = jax.random.split(key, 3)
+        images, captions = world.draw_rivals(
+            draw_key, _CLIP_BATCH, world.uniform, stamps, shape[-2]
+        )
+        level = _NOISE * jax.random.uniform(level_key, (_CLIP_BATCH, *(1,) * len(shape)))
+        noisy = images + level * jax.random.normal(noise_key, images.shape)
+        return clip_reward.contrastive_loss(params, noisy, captions)
 
     params = clip_reward.init(init_key, shape, world.tokenizer)
     return minimise(loss, params, _CLIP_RATE, steps, steps_key)
@@ -169,6 +177,18 @@ def retrieval(towers: Any, images: jax.Array, captions: jax.Array) -> float:
     others = jnp.stack([(captions == jnp.roll(captions, -i, 0)).all(1) for i in range(1, 10)])
     rivals = jnp.where(others, -jnp.inf, products[1:])
     return float((products[0] > rivals.max(0)).mean())
+
+
+def among_rivals(key: jax.Array, world: World, towers: Any, stamps: Stamps, size: int) -> float:
+    """Share of true pictures whose own caption earns most of the 8 of their group of rivals."""
+    images, captions = jax.jit(world.draw_rivals, static_argnums=(1, 2, 4))(
+        key, _RIVALS, world.uniform, stamps, size
+    )
+    left = clip_reward.embed_images(towers["image"], images)
+    right = clip_reward.embed_captions(towers["text"], captions)
+    left, right = (each.reshape(-1, GROUP, each.shape[-1]) for each in (left, right))
+    named = (left @ right.mT).argmax(-1)
+    return float((named == jnp.arange(GROUP)).mean())
 
 
 def base_success(

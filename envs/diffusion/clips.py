@@ -63,6 +63,12 @@ def _draw_motion(key: jax.Array, prior: ClipPrior) -> jax.Array:
     return jax.random.choice(key, len(MOTIONS), p=jnp.array(prior.motions))
 
 
+def with_others(clip: Clip, shift: jax.Array) -> Clip:
+    """The same clip of the species that stands `shift` % 4 further, in motion `shift` // 4 so."""
+    scene = scenes.with_other_animals(clip.scene, shift % 4)
+    return Clip(scene, (clip.motion + shift // 4) % len(MOTIONS))
+
+
 def render(key: jax.Array, clip: Clip, stamps: Stamps, size: int) -> jax.Array:
     """Frames f32[F, S, S, 3] in [-1, 1] of a clip, on a canvas of 16 or 32.
 

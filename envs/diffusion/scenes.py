@@ -152,6 +152,11 @@ def draw_wanted(key: jax.Array, prior: Prior, wanted: Wanted) -> Scene:
     )
 
 
+def with_other_animals(scene: Scene, shift: jax.Array) -> Scene:
+    """The same scene of species that stand `shift` i32[] further in ANIMALS."""
+    return dataclasses.replace(scene, species=(scene.species + shift) % len(ANIMALS))
+
+
 def render(key: jax.Array, scene: Scene, stamps: Stamps, size: int) -> jax.Array:
     """An image f32[S, S, 3] in [-1, 1] of a scene, on a canvas of 16 or 32.
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,6 +30,8 @@ from ai_econ_jax.envs.diffusion.prompts import Tokenizer
 from ai_econ_jax.envs.diffusion.scene_judge import SceneJudge
 from ai_econ_jax.envs.diffusion.scenes import Stamps
 
+GROUP = 8  # pictures that differ in what is hard to tell
+
 
 @dataclasses.dataclass(frozen=True)
 class World:
@@ -45,6 +48,8 @@ class World:
     sample_wanted: Callable[[jax.Array, Any, Any], Any]  # (key, prior, asked) -> what is shown
     render: Callable[[jax.Array, Any, Stamps, int], jax.Array]  # of what is shown: f32[*D]
     caption: Callable[[jax.Array, Any], jax.Array]  # of what is shown: i32[L]
+    # vary(what is shown, i32[] from 0) -> the same but for what is hard to tell; 0 is itself
+    vary: Callable[[Any, jax.Array], Any]
     make_judge: Callable[[SceneJudge], SceneJudge | ClipJudge]
     # accuracy(judge, what is shown [N], f32[N, *D]) -> the judge's, by what it tells
     accuracy: Callable[[Any, Any, jax.Array], dict[str, float]]
@@ -67,6 +72,23 @@ class World:
             return shown, picture, self.caption(caption_key, shown)
 
         return jax.vmap(one)(jax.random.split(key, count))
+
+    def draw_rivals(
+        self, key: jax.Array, count: int, prior: Any, stamps: Stamps, size: int
+    ) -> tuple[jax.Array, jax.Array]:
+        """As `draw`, in groups of 8 that `vary` alone tells apart; B is a multiple of 8.
+
+        Drawn one by one, two pictures of a batch hardly ever differ in the animal and in nothing
+        else, so who learns to tell them apart looks at colours and places.
+        """
+
+        def one(key: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array]:
+            shown_key, picture_key, caption_key = jax.random.split(key, 3)
+            shown = self.vary(self.sample(shown_key, prior), shift)
+            return self.render(picture_key, shown, stamps, size), self.caption(caption_key, shown)
+
+        keys = jnp.repeat(jax.random.split(key, count // GROUP), GROUP)
+        return jax.vmap(one)(keys, jnp.arange(count) % GROUP)
 
     def renders(
         self, key: jax.Array, count: int, asked: Any, stamps: Stamps, size: int
@@ -114,6 +136,7 @@ SCENES = World(
     sample_wanted=scenes.draw_wanted,
     render=scenes.render,
     caption=scenes.caption,
+    vary=scenes.with_other_animals,
     make_judge=_same,
     accuracy=scene_judge.accuracy,
 )
@@ -129,6 +152,7 @@ CLIPS = World(
     sample_wanted=clips.draw_wanted,
     render=clips.render,
     caption=clips.caption,
+    vary=clips.with_others,
     make_judge=ClipJudge,
     accuracy=clip_accuracy,
     beside=(("motion", clip_judge.moves),),

@@ -35,6 +35,7 @@ def test_a_model_of_clips_begins_with_one_of_scenes_and_is_finished(tmp_path, mo
     )
     monkeypatch.setattr(world_training, "base_success", lambda *unused: {})
     monkeypatch.setattr(world_training, "_HELD_OUT", 24)
+    monkeypatch.setattr(world_training, "_RIVALS", 8)
     seen, whole = [], loop.train
 
     def train(learner, state, **settings):

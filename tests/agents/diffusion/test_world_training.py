@@ -103,6 +103,7 @@ def test_what_a_killed_start_left_is_kept_and_the_rest_is_made(world, model, tmp
     monkeypatch.setattr(world_training, "train_clip", random_towers)
     monkeypatch.setattr(world_training, "train_judge", random_judge)
     monkeypatch.setattr(world_training, "_HELD_OUT", 24)
+    monkeypatch.setattr(world_training, "_RIVALS", 8)
     monkeypatch.setattr(world_training, "base_success", lambda *unused: {"base/a dog": 0.5})
     finish = functools.partial(
         world_training.finish_world,
@@ -151,6 +152,29 @@ def test_reward_and_judge_are_measured_on_as_many_clips_as_scenes(world, parts, 
     if world is SCENES:
         _, same, _ = world_training.draw_world(SCENES, key, 16, UNIFORM, STAMPS, 16)
         np.testing.assert_array_equal(pictures, same)
+
+
+@pytest.mark.parametrize("world", [SCENES, CLIPS], ids=["scenes", "clips"])
+def test_who_knows_captions_by_heart_finds_them_among_rivals(world, monkeypatch):
+    keys = np.random.default_rng(0).standard_normal((64, 128))
+    told = []
+
+    def captions_by_heart(params, captions):
+        told.append(np.asarray(captions))
+        return jnp.asarray(keys)
+
+    monkeypatch.setattr(world_training, "_RIVALS", 64)
+    monkeypatch.setattr(world_training.clip_reward, "embed_captions", captions_by_heart)
+    swapped = keys.reshape(8, 8, 128).copy()
+    swapped[:4, :2] = swapped[:4, 1::-1]  # two of eight, in half of the groups
+    for images, share in ((keys, 1.0), (swapped.reshape(64, 128), 1 - 8 / 64)):
+        monkeypatch.setattr(
+            world_training.clip_reward, "embed_images", lambda params, seen, it=images: it
+        )
+        towers = {"image": None, "text": None}
+        key = jax.random.key(0)
+        assert world_training.among_rivals(key, world, towers, STAMPS, 16) == share
+    assert len(np.unique(told[0][:8], axis=0)) == 8
 
 
 class Nods:

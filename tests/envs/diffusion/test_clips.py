@@ -7,7 +7,7 @@ import tiny_scenes
 from ai_econ_jax.envs.diffusion import clip_judge, clip_prompts, clips, scene_judge, scenes
 from ai_econ_jax.envs.diffusion.clip_judge import ClipJudge
 from ai_econ_jax.envs.diffusion.clip_prompts import TOKENIZER, VELOCITY, WORDS
-from ai_econ_jax.envs.diffusion.prompts import COLOURS, PLACES
+from ai_econ_jax.envs.diffusion.prompts import ANIMALS, COLOURS, PLACES
 from ai_econ_jax.envs.diffusion.scene_judge import SceneJudge
 from ai_econ_jax.envs.diffusion.worlds import CLIPS
 
@@ -161,3 +161,16 @@ def test_accuracies_are_of_frames_and_of_motions(drawn, judge):
     assert told["species"] < 0.5  # it has learned nothing
     backwards = CLIPS.accuracy(judge, some, jnp.asarray(frames[:60, ::-1]))
     assert backwards["motion"] == pytest.approx(np.mean(some.motion == 4))
+
+
+def test_rivals_are_four_animals_in_each_of_two_motions():
+    rivals = jax.jit(lambda key: CLIPS.draw_rivals(key, 32, clips.UNIFORM, STAMPS, 16))
+    frames, captions = (np.asarray(each) for each in rivals(jax.random.key(4)))
+    moving = clip_judge.motions(frames).reshape(4, 8)
+    np.testing.assert_array_equal(moving[:, 4:], (moving[:, :4] + 1) % 5)
+    np.testing.assert_array_equal(moving[:, :4], moving[:, :1].repeat(4, 1))
+    animals = np.isin(captions, [WORDS.index(name) for name in ANIMALS])
+    assert (animals.sum(1) == 1).all()
+    named = captions[animals].reshape(4, 8)
+    assert all(len(set(group)) == 4 for group in named)
+    np.testing.assert_array_equal(named[:, :4], named[:, 4:])

@@ -154,3 +154,20 @@ def test_a_species_without_silhouettes_is_named():
     without = ImageData(data.images[data.labels != 4], data.labels[data.labels != 4], ANIMALS)
     with pytest.raises(ValueError, match="the silhouettes have no dog"):
         scenes.make_stamps(without, 16)
+
+
+def test_rivals_differ_in_the_animal_and_in_nothing_else():
+    rivals = jax.jit(lambda key: SCENES.draw_rivals(key, 64, UNIFORM, STAMPS, 16))
+    images, captions = (np.asarray(each) for each in rivals(jax.random.key(4)))
+    hidden = {*ANIMALS, *prompts.PLURALS, "a", "an"}
+    kept = set()
+    for group in range(8):
+        rows = slice(8 * group, 8 * group + 8)
+        told = [sentence(tokens) for tokens in captions[rows]]
+        assert len(set(told)) == 8
+        rest = {" ".join(w for w in each.split() if w not in hidden) for each in told}
+        assert len(rest) == 1
+        kept |= rest
+        np.testing.assert_array_equal(images[rows][:, 0, 0], images[rows][:1, 0, 0].repeat(8, 0))
+        assert len(np.unique(images[rows], axis=0)) > 4  # some made-up animals are alike
+    assert len(kept) > 4
