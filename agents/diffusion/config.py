@@ -141,7 +141,8 @@ class TrainConfig:
     learning_rate: float = 1e-3  # at the start; falls to 0 along a cosine
     weight_decay: float = 0.01
     ema_decay: float = 0.998  # of the weights that are kept
-    classifier_steps: int = 1000
+    classifier_steps: int = 1000  # of what judges, and of what rewards a model without prompts
+    reward_steps: int = 1000  # of what rewards a model with prompts
     steps_per_segment: int = 200  # compiled together; between two, the host may save
     log_every: int = 50  # steps averaged into one row; must divide steps_per_segment
     seed: int = 0
@@ -149,7 +150,8 @@ class TrainConfig:
     def validate(self) -> None:
         """Check names and ranges."""
         config_lib.check_one_of("model", self.model, tuple(RECIPES))
-        for name in ("steps", "batch_size", "classifier_steps", "steps_per_segment"):
+        counts = ("steps", "batch_size", "classifier_steps", "reward_steps", "steps_per_segment")
+        for name in counts:
             config_lib.check_range(name, getattr(self, name), 1, 100_000_000)
         config_lib.check(
             self.log_every >= 1 and self.steps_per_segment % self.log_every == 0,
@@ -184,14 +186,14 @@ PRESETS = {
         batch_size=32,
         ema_decay=0.9995,
         classifier_steps=2000,
+        reward_steps=8000,
         steps_per_segment=100,
     ),
     "clips16": TrainConfig(
         model="clips16",
         steps=2400,
         batch_size=8,
-        ema_decay=0.998,
-        classifier_steps=1000,
+        reward_steps=2000,
         steps_per_segment=50,
     ),
     # Seconds, for tests: a model that draws noise.

@@ -67,7 +67,7 @@ def finish_world(
     shape, size = model.latent_shape, model.unet.sample_size
 
     def reward(key: jax.Array, stamps: Stamps) -> Any:
-        return train_clip(key, world, stamps, shape, config.classifier_steps)
+        return train_clip(key, world, stamps, shape, config.reward_steps)
 
     def judge_network(key: jax.Array, stamps: Stamps) -> Any:
         return train_judge(key, stamps, size, config.classifier_steps)

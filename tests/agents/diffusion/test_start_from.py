@@ -17,7 +17,13 @@ from ai_econ_jax.workdir import Workdir
 
 MODEL, START = tiny_scenes.CLIP_MODEL, tiny_scenes.START_MODEL
 CONFIG = TrainConfig(
-    model="tiny", steps=2, batch_size=2, classifier_steps=1, steps_per_segment=1, log_every=1
+    model="tiny",
+    steps=2,
+    batch_size=2,
+    classifier_steps=1,
+    reward_steps=1,
+    steps_per_segment=1,
+    log_every=1,
 )
 
 
