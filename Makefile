@@ -103,7 +103,8 @@ results: setup
 		--figure=$(RESULTS)/stepmix_scaling.png --json=$(RESULTS)/stepmix_speed.json
 	$(BIN)/python benchmarks/find_digits.py --json=$(RESULTS)/find_digits.json
 	$(BIN)/python benchmarks/find_digits.py --rows find --first_seed=20 --json=$(RESULTS)/find_digits_fresh.json
-	$(BIN)/python benchmarks/find_digits.py --model=mnist28 --json=$(RESULTS)/find_mnist28.json
+	$(BIN)/python benchmarks/find_digits.py --model=mnist28 --digits 0 3 8 \
+		--rows find "find, dct:8" --json=$(RESULTS)/find_mnist28.json
 	$(BIN)/python benchmarks/find_cost.py --json=$(RESULTS)/find_cost.json
 	-$(BIN)/python benchmarks/find_terrain.py --json=$(RESULTS)/find_terrain.json
 	$(BIN)/ai-econ find_compare --prompt=eight --seeds=3 --long_images=3200 \

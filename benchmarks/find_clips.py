@@ -17,15 +17,31 @@ from typing import Any
 
 import numpy as np
 
+from ai_econ_jax import config as config_lib
 from ai_econ_jax import devices
 from ai_econ_jax.agents.find.experiment import run
 from ai_econ_jax.agents.find.experiment_config import PRESETS
-from ai_econ_jax.agents.find.report import figures_of
+from ai_econ_jax.agents.find.report import drift_warning, figures_of, has_drifted
 from ai_econ_jax.agents.find.setting import make_setting
 from ai_econ_jax.envs.diffusion.prompt_model import PromptModel
 
 ASKED = "a dog moving from left to right on the grass"
 TOLD = ("a dog on the grass", ASKED)
+COLUMNS = (
+    "the model is told",
+    "as asked before",
+    "after (by seed)",
+    "success before",
+    "after",
+    "reward before",
+    "after",
+    "Fréchet before",
+    "after",
+    "diversity before",
+    "after",
+    "E\\|z\\|²/D",
+    "s",
+)
 
 
 def main() -> None:
@@ -33,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--model", required=True, help="of clips: a name, or a folder")
     parser.add_argument("--asked", default=ASKED, help="of the reward and of the judge")
-    parser.add_argument("--told", nargs="*", default=TOLD, help="to the model, a row each")
+    parser.add_argument("--told", nargs="*", help="to the model, a row each; default: --asked")
     parser.add_argument("--basis", default="pixel")
     parser.add_argument("--images", type=int, default=320, help="clips that FIND draws")
     parser.add_argument("--guidance", type=float, default=1.0)
@@ -43,6 +59,7 @@ def main() -> None:
     parser.add_argument("--eval_images", type=int, default=100, help="fresh clips of each seed")
     parser.add_argument("--json", type=pathlib.Path)
     arguments = parser.parse_args()
+    all_told = arguments.told or (TOLD if arguments.asked == ASKED else [arguments.asked])
     devices.enable_compilation_cache()
     fast = PRESETS["fast"]
     find = dataclasses.replace(fast.find, images=arguments.images, basis=arguments.basis)
@@ -57,29 +74,43 @@ def main() -> None:
         eval_images=arguments.eval_images,
         find=find,
     )
-    asked = make_setting(config)
+    try:
+        config_lib.validate(config)
+        asked = make_setting(config)
+    except (ValueError, FileNotFoundError) as error:
+        parser.error(f"--model={arguments.model}: {error}")
     model = asked.model
     if not isinstance(model, PromptModel) or not asked.beside:
         parser.error(f"--model={arguments.model}: is no model of clips")
     results: dict[str, dict[str, Any]] = {}
-    print(
-        "| the model is told | as asked before | after (by seed) | success before | after | "
-        "reward after | Fréchet before | after | E\\|z\\|²/D | s |\n"
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
-    )
-    for prompt in arguments.told:
+    print(f"| {' | '.join(COLUMNS)} |\n|---|{'--:|' * (len(COLUMNS) - 1)}")
+    for prompt in all_told:
         condition = model.condition(asked.weights, prompt)
         task = dataclasses.replace(asked.task, condition=condition)
-        told = figures_of(run(config, dataclasses.replace(asked, task=task)))
-        results[prompt] = told
-        seeds = ", ".join(f"{rate:.2f}" for rate in told["motion_after_by_seed"])
-        print(
-            f"| {prompt} | {told['motion_before']:.3f} | {told['motion_after']:.3f} ({seeds}) "
-            f"| {told['success_before']:.3f} | {told['success_after']:.3f} "
-            f"| {told['reward_after']:.2f} | {told['frechet_before']:.2f} "
-            f"| {told['frechet_after']:.2f} | {told['drift']:.2f} | {told['seconds']:.0f} |",
-            flush=True,
-        )
+        outcome = run(config, dataclasses.replace(asked, task=task))
+        figures = figures_of(outcome)
+        results[prompt] = figures
+        seeds = ", ".join(f"{rate:.2f}" for rate in figures["motion_after_by_seed"])
+        cells = [
+            prompt,
+            f"{figures['motion_before']:.3f}",
+            f"{figures['motion_after']:.3f} ({seeds})",
+            *(
+                f"{figures[f'{name}_{when}']:.{digits}f}"
+                for name, digits in (
+                    ("success", 3),
+                    ("reward", 2),
+                    ("frechet", 2),
+                    ("diversity", 3),
+                )
+                for when in ("before", "after")
+            ),
+            f"{figures['drift']:.2f}",
+            f"{figures['seconds']:.0f}",
+        ]
+        print(f"| {' | '.join(cells)} |", flush=True)
+        if has_drifted(outcome):
+            print(f"WARNING: {drift_warning(outcome)}", flush=True)
         if arguments.json is not None:
             text = json.dumps(results, indent=2, default=np.ndarray.tolist)
             arguments.json.write_text(text + "\n")

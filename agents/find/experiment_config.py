@@ -33,7 +33,7 @@ class ExperimentConfig:
     method: str = "find"
     steps: int | None = None  # of the sampler; None: 20, and 1 of terrain, which has no others
     eta: float | None = None  # noise that its steps add; None: 0, and 1 for ddpo and dpok
-    guidance: float = 5.0  # towards the prompt, of models that have prompts
+    guidance: float = 2.0  # towards the prompt, of models that have prompts
     eval_images: int = 100  # fresh ones, before and after
     seed: int = 0  # the first
     num_seeds: int = 1  # run side by side

@@ -43,8 +43,8 @@ def fold(clips: ArrayLike) -> NDArray:
 def velocity(clips: ArrayLike) -> NDArray:
     """Pixels a frame f64[N, 2] (down, across) of what clips f32[N, F, S, S, 3] show.
 
-    The least-squares slope of the animal's centre, over the frames in which
-    there is any; NaN where there are fewer than two.
+    The least-squares slope of the animal's centre, over the frames in which there is any; NaN where
+    there are fewer than two.
     """
     clips = np.asarray(clips)
     centre = scene_judge.centres(fold(clips)).reshape(*clips.shape[:2], 2)

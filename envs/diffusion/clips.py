@@ -20,6 +20,7 @@ from ai_econ_jax.envs.diffusion.silhouettes import ANIMALS
 
 NUM_FRAMES = 8  # F; in 7 steps an animal of 9 pixels crosses a canvas of 16
 _USUAL = 1  # from right to left
+_SPECIES_FIRST = 4  # in each motion, of clips that differ in these two alone
 _ONE_ANIMAL = (1.0, 0.0, 0.0, 0.0, 0.0)
 
 
@@ -64,9 +65,9 @@ def _draw_motion(key: jax.Array, prior: ClipPrior) -> jax.Array:
 
 
 def with_others(clip: Clip, shift: jax.Array) -> Clip:
-    """The same clip of the species that stands `shift` % 4 further, in motion `shift` // 4 so."""
-    scene = scenes.with_other_animals(clip.scene, shift % 4)
-    return Clip(scene, (clip.motion + shift // 4) % len(MOTIONS))
+    """The same clip of another species and motion: of four species first, then the next motion."""
+    scene = scenes.with_other_animals(clip.scene, shift % _SPECIES_FIRST)
+    return Clip(scene, (clip.motion + shift // _SPECIES_FIRST) % len(MOTIONS))
 
 
 def render(key: jax.Array, clip: Clip, stamps: Stamps, size: int) -> jax.Array:

@@ -18,7 +18,7 @@ _WORDS, _PLACES = "token_embedding", "position_embedding"  # of the text encoder
 _ALONG_TIME = ("temp_convs", "temp_attentions", "transformer_in")  # what images have not
 
 
-def inflate(model: PromptModel, weights: Any, images: PromptModel, learned: Any) -> Any:
+def inflate(model: PromptModel, weights: Any, start: PromptModel, learned: Any) -> Any:
     """Fresh weights of a model, with those of another, mostly of images, wherever it has them.
 
     The 1 x 1 convolutions around its attention become dense layers, and the words that both know
@@ -26,12 +26,12 @@ def inflate(model: PromptModel, weights: Any, images: PromptModel, learned: Any)
     and is not what it was.
 
     Raises:
-      ValueError: The model of images is not made of the same layers, or was trained on another
+      ValueError: The other model is not made of the same layers, or was trained on another
         schedule.
     """
-    if images.schedule != model.schedule:
+    if start.schedule != model.schedule:
         raise ValueError(
-            f"model to start from: has schedule {images.schedule}, the new one needs "
+            f"model to start from: has schedule {start.schedule}, the new one needs "
             f"{model.schedule}"
         )
     fresh = traverse_util.flatten_dict(weights)
@@ -47,10 +47,10 @@ def inflate(model: PromptModel, weights: Any, images: PromptModel, learned: Any)
         if mine is None:
             raise ValueError(f"model to start from: has {name}, which the new one has not")
         if _WORDS in path:
-            both = [word for word in images.tokenizer.words if word in model.tokenizer.words]
+            both = [word for word in start.tokenizer.words if word in model.tokenizer.words]
             here, there = (
                 np.array([each.tokenizer.words.index(word) for word in both])
-                for each in (model, images)
+                for each in (model, start)
             )
             fresh[path] = mine.at[here].set(value[there])
         elif _PLACES in path:

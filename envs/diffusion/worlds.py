@@ -76,7 +76,9 @@ class World:
     def draw_rivals(
         self, key: jax.Array, count: int, prior: Any, stamps: Stamps, size: int
     ) -> tuple[jax.Array, jax.Array]:
-        """As `draw`, in groups of 8 that `vary` alone tells apart; B is a multiple of 8.
+        """Pictures f32[B, *D] and captions i32[B, L], in groups of 8 that `vary` alone tells apart.
+
+        B is a multiple of 8.
 
         Drawn one by one, two pictures of a batch hardly ever differ in the animal and in nothing
         else, so who learns to tell them apart looks at colours and places.

@@ -88,15 +88,15 @@ def test_the_judge_s_network_learns_from_animals_with_their_own_names():
 def test_what_a_killed_start_left_is_kept_and_the_rest_is_made(world, model, tmp_path, monkeypatch):
     trained = []
 
-    def random_towers(*unused):
-        trained.append("reward")
+    def random_towers(*arguments):
+        trained.append(("reward", arguments[-1]))
         init = functools.partial(
             clip_reward.init, image_shape=model.latent_shape, tokenizer=world.tokenizer
         )
         return tiny_scenes.random_like(jax.eval_shape(init, jax.random.key(0)))
 
-    def random_judge(*unused):
-        trained.append("judge")
+    def random_judge(*arguments):
+        trained.append(("judge", arguments[-1]))
         init = functools.partial(scene_judge.init, size=16)
         return tiny_scenes.random_like(jax.eval_shape(init, jax.random.key(0)))
 
@@ -108,7 +108,7 @@ def test_what_a_killed_start_left_is_kept_and_the_rest_is_made(world, model, tmp
     finish = functools.partial(
         world_training.finish_world,
         jax.random.split(jax.random.key(0), 4),
-        TrainConfig(),
+        TrainConfig(reward_steps=7, classifier_steps=5),
         world,
         model,
         tiny_scenes.random_like(jax.eval_shape(model.init, jax.random.key(0))),
@@ -118,9 +118,9 @@ def test_what_a_killed_start_left_is_kept_and_the_rest_is_made(world, model, tmp
     # Killed between the folder and the file in it.
     (tmp_path / "model" / "reward").mkdir(parents=True)
     figures = finish()
-    assert trained == ["reward", "judge"] and figures["base/a dog"] == 0.5
+    assert trained == [("reward", 7), ("judge", 5)] and figures["base/a dog"] == 0.5
     (tmp_path / "model" / "judge" / "model.safetensors").unlink()
-    assert finish().keys() == figures.keys() and trained == ["reward", "judge", "judge"]
+    assert finish().keys() == figures.keys() and trained[2:] == [("judge", 5)]
 
 
 class Counts:
@@ -156,25 +156,52 @@ def test_reward_and_judge_are_measured_on_as_many_clips_as_scenes(world, parts, 
 
 @pytest.mark.parametrize("world", [SCENES, CLIPS], ids=["scenes", "clips"])
 def test_who_knows_captions_by_heart_finds_them_among_rivals(world, monkeypatch):
-    keys = np.random.default_rng(0).standard_normal((64, 128))
+    rng = np.random.default_rng(0)
+    keys = rng.standard_normal((64, 128))
     told = []
 
     def captions_by_heart(params, captions):
+        assert params == "words"
         told.append(np.asarray(captions))
         return jnp.asarray(keys)
 
     monkeypatch.setattr(world_training, "_RIVALS", 64)
     monkeypatch.setattr(world_training.clip_reward, "embed_captions", captions_by_heart)
+    # A picture's caption is sought, not a caption's picture: its length changes nothing.
+    length = 10.0 ** rng.permuted(np.tile(np.arange(8.0), (8, 1)), axis=1).reshape(64, 1)
     swapped = keys.reshape(8, 8, 128).copy()
     swapped[:4, :2] = swapped[:4, 1::-1]  # two of eight, in half of the groups
     for images, share in ((keys, 1.0), (swapped.reshape(64, 128), 1 - 8 / 64)):
-        monkeypatch.setattr(
-            world_training.clip_reward, "embed_images", lambda params, seen, it=images: it
-        )
-        towers = {"image": None, "text": None}
+
+        def embed_images(params, seen, vectors=length * images):
+            assert params == "pixels" and seen.shape == (64, *world.shape(16))
+            return jnp.asarray(vectors)
+
+        monkeypatch.setattr(world_training.clip_reward, "embed_images", embed_images)
+        towers = {"image": "pixels", "text": "words"}
         key = jax.random.key(0)
         assert world_training.among_rivals(key, world, towers, STAMPS, 16) == share
     assert len(np.unique(told[0][:8], axis=0)) == 8
+
+
+def test_the_reward_learns_from_rivals_with_noise(monkeypatch):
+    def loss_once(loss, params, rate, steps, key):
+        return jax.jit(loss)(None, key)
+
+    monkeypatch.setattr(world_training, "minimise", loss_once)
+    monkeypatch.setattr(
+        world_training.clip_reward, "contrastive_loss", lambda params, *batch: batch
+    )
+    monkeypatch.setattr(world_training.clip_reward, "init", lambda *unused: None)
+    key = jax.random.key(0)
+    noisy, captions = world_training.train_clip(key, SCENES, STAMPS, (16, 16, 3), 1)
+    drawn = jax.random.split(jax.random.split(key)[1], 3)[0]
+    images, same = jax.jit(SCENES.draw_rivals, static_argnums=(1, 2, 4))(
+        drawn, len(noisy), UNIFORM, STAMPS, 16
+    )
+    np.testing.assert_array_equal(captions, same)
+    levels = np.asarray(noisy - images).std((1, 2, 3))
+    assert 0 < levels.min() < 0.02 and 0.18 < levels.max() < 0.22
 
 
 class Nods:

@@ -33,7 +33,11 @@ def benchmark(monkeypatch):
     module.runs, module.beside = [], (("motion", None),)
 
     def make_setting(config):
+        if config.model == "nowhere":
+            raise FileNotFoundError("no such folder")
         assert config.model == "somewhere" and config.find.images == 320 and config.steps == 10
+        assert (config.guidance, config.num_seeds, config.eval_images) == (1.0, 3, 100)
+        assert config.find.basis == "pixel"
         return Setting(
             name="somewhere",
             asked=config.prompt,
@@ -48,6 +52,7 @@ def benchmark(monkeypatch):
         )
 
     def run(config, setting):
+        assert config.find.images == 320 and config.prompt == setting.asked
         module.runs.append((setting.task.condition, setting.task.reward))
         method = types.SimpleNamespace(images=320, forward_equivalents=3200)
         return types.SimpleNamespace(
@@ -82,6 +87,34 @@ def test_the_reward_asks_for_more_than_the_model_is_told(benchmark, monkeypatch,
     assert list(written) == list(told)
     assert written["a cat"]["motion_after_by_seed"] == pytest.approx([0.75, 0.75])
     assert "| a cat | 0.100 | 0.750 (0.75, 0.75) | 0.900 | 0.250 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ([], ["a dog on the grass", "a dog moving from left to right on the grass"]),
+        (["--asked=a cat moving up"], ["a cat moving up"]),
+    ],
+    ids=["default", "another"],
+)
+def test_the_model_is_told_of_the_animal_that_is_asked_for(benchmark, monkeypatch, flags, told):
+    monkeypatch.setattr(sys, "argv", ["find_clips.py", "--model=somewhere", *flags])
+    benchmark.main()
+    assert [condition for condition, _ in benchmark.runs] == [("condition of", p) for p in told]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model=nowhere"], "--model=nowhere: no such folder"),
+        (["--model=somewhere", "--images=10"], "must be a multiple of batch_size, 16, and not 0"),
+    ],
+)
+def test_what_cannot_be_run_is_one_line(benchmark, monkeypatch, capsys, flags, message):
+    monkeypatch.setattr(sys, "argv", ["find_clips.py", *flags])
+    with pytest.raises(SystemExit):
+        benchmark.main()
+    assert message in capsys.readouterr().err
 
 
 def test_a_model_of_something_else_is_refused(benchmark, monkeypatch, capsys):

@@ -174,3 +174,17 @@ def test_rivals_are_four_animals_in_each_of_two_motions():
     named = captions[animals].reshape(4, 8)
     assert all(len(set(group)) == 4 for group in named)
     np.testing.assert_array_equal(named[:, :4], named[:, 4:])
+
+
+@pytest.mark.parametrize(("shift", "animal", "motion"), [(0, 0, 0), (3, 3, 0), (6, 2, 1)])
+def test_with_others_the_place_and_the_colour_stay(shift, animal, motion):
+    clip = jax.vmap(lambda key: clips.draw_clip(key, clips.UNIFORM))(
+        jax.random.split(jax.random.key(5), 50)
+    )
+    other = clips.with_others(clip, shift)
+    np.testing.assert_array_equal(
+        other.scene.species, (np.asarray(clip.scene.species) + animal) % 10
+    )
+    np.testing.assert_array_equal(other.motion, (np.asarray(clip.motion) + motion) % 5)
+    for name in ("place", "count", "colour"):
+        np.testing.assert_array_equal(getattr(other.scene, name), getattr(clip.scene, name))

@@ -171,3 +171,11 @@ def test_rivals_differ_in_the_animal_and_in_nothing_else():
         np.testing.assert_array_equal(images[rows][:, 0, 0], images[rows][:1, 0, 0].repeat(8, 0))
         assert len(np.unique(images[rows], axis=0)) > 4  # some made-up animals are alike
     assert len(kept) > 4
+
+
+def test_with_other_animals_everything_else_stays():
+    scene = draw(jax.random.key(5), 50, UNIFORM)[0]
+    other = scenes.with_other_animals(scene, 3)
+    np.testing.assert_array_equal(other.species, (np.asarray(scene.species) + 3) % 10)
+    for name in ("place", "count", "colour"):
+        np.testing.assert_array_equal(getattr(other, name), getattr(scene, name))
