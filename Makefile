@@ -105,6 +105,8 @@ results: setup
 	$(BIN)/python benchmarks/find_digits.py --rows find --first_seed=20 --json=$(RESULTS)/find_digits_fresh.json
 	$(BIN)/python benchmarks/find_digits.py --model=mnist28 --digits 0 3 8 \
 		--rows find "find, dct:8" --json=$(RESULTS)/find_mnist28.json
+	$(BIN)/python benchmarks/find_scenes.py --steps=10 --first_seed=1 --json=$(RESULTS)/find_scenes.json
+	$(BIN)/python benchmarks/find_clips.py --first_seed=1 --eval_images=40 --json=$(RESULTS)/find_clips.json
 	$(BIN)/python benchmarks/find_cost.py --json=$(RESULTS)/find_cost.json
 	-$(BIN)/python benchmarks/find_terrain.py --json=$(RESULTS)/find_terrain.json
 	$(BIN)/ai-econ find_compare --prompt=eight --seeds=3 --long_images=3200 \

@@ -1,6 +1,6 @@
 """FIND on the motion of clips: the share that moves as asked, before and after. Spec 6, bar 16.
 
-    python benchmarks/find_clips.py --model=clips16
+    python benchmarks/find_clips.py
 
 The model is told one prompt and the reward another. Where the model's does not name the motion, it
 draws the usual one, from right to left, and only the noise can turn it round. The judge reads the
@@ -47,10 +47,11 @@ COLUMNS = (
 def main() -> None:
     """Prints a table, row by row, and keeps all figures."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--model", required=True, help="of clips: a name, or a folder")
+    parser.add_argument("--model", default="clips16", help="of clips: a name, or a folder")
     parser.add_argument("--asked", default=ASKED, help="of the reward and of the judge")
     parser.add_argument("--told", nargs="*", help="to the model, a row each; default: --asked")
-    parser.add_argument("--basis", default="pixel")
+    parser.add_argument("--basis", default="dct:8")
+    parser.add_argument("--learning_rate", type=float, default=0.015)
     parser.add_argument("--images", type=int, default=320, help="clips that FIND draws")
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--steps", type=int, default=10, help="of the sampler")
@@ -62,7 +63,12 @@ def main() -> None:
     all_told = arguments.told or (TOLD if arguments.asked == ASKED else [arguments.asked])
     devices.enable_compilation_cache()
     fast = PRESETS["fast"]
-    find = dataclasses.replace(fast.find, images=arguments.images, basis=arguments.basis)
+    find = dataclasses.replace(
+        fast.find,
+        images=arguments.images,
+        basis=arguments.basis,
+        learning_rate=arguments.learning_rate,
+    )
     config = dataclasses.replace(
         fast,
         model=arguments.model,

@@ -1,7 +1,6 @@
 """FIND, DDPO and DPOK on the evaluation prompts of a model of scenes. Spec 3.2, and 6, bar 16.
 
-    ai-econ train_diffusion --preset=scenes16 --workdir=runs/scenes16
-    python benchmarks/find_scenes.py --model=runs/scenes16/model
+    python benchmarks/find_scenes.py --steps=10
 
 Every method has as many passes of the network as FIND has with ``--images``. Success is what the
 judge says of fresh images of each seed, the same random numbers before and after. A prompt that the
@@ -37,6 +36,11 @@ SCORED = (0.05, 0.6)  # of the frozen model's images
 METHODS: dict[str, dict[str, Any]] = {
     "find": {"method": "find"},
     "find, dct:8": {"method": "find", "find.basis": "dct:8"},
+    "find, dct:8, 0.015": {
+        "method": "find",
+        "find.basis": "dct:8",
+        "find.learning_rate": 0.015,
+    },
     "cem": {"method": "cem"},
     "ddpo": {"method": "ddpo", "ddpo.learning_rate": 3e-4},
     "dpok": {"method": "dpok"},
@@ -46,8 +50,10 @@ METHODS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Prints a table, row by row, and keeps all figures."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--model", required=True, help="of scenes: a name, or a folder")
-    parser.add_argument("--methods", nargs="*", default=["find", "ddpo", "dpok"], choices=METHODS)
+    parser.add_argument("--model", default="scenes16", help="of scenes: a name, or a folder")
+    parser.add_argument(
+        "--methods", nargs="*", default=["find, dct:8, 0.015", "ddpo", "dpok"], choices=METHODS
+    )
     parser.add_argument("--prompts", nargs="*", default=SCENES.evaluation_prompts)
     parser.add_argument("--images", type=int, default=640, help="that FIND draws")
     parser.add_argument("--guidance", type=float, default=PRESETS["fast"].guidance)

@@ -24,7 +24,7 @@ from ai_econ_jax.envs.diffusion.noise_mdp import Model, Reward, Task
 from ai_econ_jax.envs.diffusion.rewards import linear_reward
 from ai_econ_jax.envs.diffusion.schedule import SamplerConfig
 
-NAMES = ("gauss", "digits8", "mnist28", "terrain")
+NAMES = ("gauss", "digits8", "mnist28", "scenes16", "clips16", "terrain")
 _STEPS = 20  # of a sampler, when the config leaves them open
 _GAUSS_DIM = 64
 _FILLERS = ("a", "an", "the", "digit")

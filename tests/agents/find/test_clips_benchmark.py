@@ -37,7 +37,7 @@ def benchmark(monkeypatch):
             raise FileNotFoundError("no such folder")
         assert config.model == "somewhere" and config.find.images == 320 and config.steps == 10
         assert (config.guidance, config.num_seeds, config.eval_images) == (1.0, 3, 100)
-        assert config.find.basis == "pixel"
+        assert (config.find.basis, config.find.learning_rate) == ("dct:8", 0.015)
         return Setting(
             name="somewhere",
             asked=config.prompt,
