@@ -64,14 +64,8 @@ class World:
         self, key: jax.Array, count: int, prior: Any, stamps: Stamps, size: int
     ) -> tuple[Any, jax.Array, jax.Array]:
         """What is shown [B] of a prior, its pictures f32[B, *D] and captions i32[B, L]."""
-
-        def one(key: jax.Array) -> tuple[Any, jax.Array, jax.Array]:
-            shown_key, picture_key, caption_key = jax.random.split(key, 3)
-            shown = self.sample(shown_key, prior)
-            picture = self.render(picture_key, shown, stamps, size)
-            return shown, picture, self.caption(caption_key, shown)
-
-        return jax.vmap(one)(jax.random.split(key, count))
+        shifts = jnp.zeros(count, jnp.int32)
+        return self._draw_shifted(jax.random.split(key, count), shifts, prior, stamps, size)
 
     def draw_rivals(
         self, key: jax.Array, count: int, prior: Any, stamps: Stamps, size: int
@@ -83,14 +77,21 @@ class World:
         Drawn one by one, two pictures of a batch hardly ever differ in the animal and in nothing
         else, so who learns to tell them apart looks at colours and places.
         """
+        keys = jnp.repeat(jax.random.split(key, count // GROUP), GROUP)
+        return self._draw_shifted(keys, jnp.arange(count) % GROUP, prior, stamps, size)[1:]
 
-        def one(key: jax.Array, shift: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _draw_shifted(
+        self, keys: jax.Array, shifts: jax.Array, prior: Any, stamps: Stamps, size: int
+    ) -> tuple[Any, jax.Array, jax.Array]:
+        """As `draw`, with keys key[B], and each varied by its shift i32[B]."""
+
+        def one(key: jax.Array, shift: jax.Array) -> tuple[Any, jax.Array, jax.Array]:
             shown_key, picture_key, caption_key = jax.random.split(key, 3)
             shown = self.vary(self.sample(shown_key, prior), shift)
-            return self.render(picture_key, shown, stamps, size), self.caption(caption_key, shown)
+            picture = self.render(picture_key, shown, stamps, size)
+            return shown, picture, self.caption(caption_key, shown)
 
-        keys = jnp.repeat(jax.random.split(key, count // GROUP), GROUP)
-        return jax.vmap(one)(keys, jnp.arange(count) % GROUP)
+        return jax.vmap(one)(keys, shifts)
 
     def renders(
         self, key: jax.Array, count: int, asked: Any, stamps: Stamps, size: int
